@@ -1,0 +1,29 @@
+// What the two clocked arrays (fidelities cycle and pe) have in common for the array target that drives them.
+//
+// Contract: after start(job), at every rising edge of the clock the array advances by one cycle; done() becomes
+// true within the delta cycles of the edge after which the last result of the last tile stands in the
+// accumulators. The number of edges from start to done is the job's cycle count; nothing computes it. The array
+// moves only while its clock runs, and a job may be started only when none is running.
+#pragma once
+
+#include <systemc>
+
+#include "array/layer_shape.h"
+#include "faults/array_faults.h"
+
+namespace kintsugi::array {
+
+class ClockedArray : public sc_core::sc_module {
+ public:
+  sc_core::sc_in<bool> clock{"clock"};
+
+  explicit ClockedArray(sc_core::sc_module_name name) : sc_core::sc_module(name) {}
+
+  // Size must be the array's; not while a job runs.
+  virtual void load_faults(const faults::ArrayFaults& faults) = 0;
+  // Operands must stay valid until done; accumulators are cleared first.
+  virtual void start(const LayerJob& job) = 0;
+  virtual bool done() const = 0;
+};
+
+}  // namespace kintsugi::array

@@ -1,0 +1,24 @@
+// Whole files in and out. Writing is atomic: a reader sees the old file or the new one, never a part.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace kintsugi::common {
+
+// The whole file. Throws InputError naming the path if it cannot be read.
+std::string read_file(const std::filesystem::path& path);
+
+// As read_file, and decompressed if it is gzip (by its magic number, whatever its name). Throws InputError
+// for a damaged or truncated stream.
+std::string read_file_maybe_gzip(const std::filesystem::path& path);
+
+// gzip without name or time stamp: the same bytes in give the same bytes out.
+std::string gzip(std::string_view bytes);
+
+// Writes to a temporary name beside `path`, fsyncs, renames, fsyncs the folder. Creates missing parent
+// folders. Two writers of the same path are harmless. Throws InputError (read-only folder, disk full).
+void write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
+
+}  // namespace kintsugi::common

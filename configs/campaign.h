@@ -1,0 +1,109 @@
+// A Reduce campaign (configs/campaigns/*.yaml): the main job in one file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "configs/workload.h"
+
+namespace kintsugi::configs {
+
+enum class Forward { chip, masked_float };
+enum class ScheduleKind { constant, step, cosine };
+enum class ScaleMethod { minmax, percentile };
+enum class Amount { sustained, first_crossing };
+enum class PolicyName { max, mean, fixed };
+
+// Learning rate over steps. constant; step: multiplied by `gamma` after each of `milestones` (fractions of
+// the whole run, 0…1); cosine: half a cosine from learning_rate to 0 over the whole run.
+struct ScheduleConfig {
+  ScheduleKind kind = ScheduleKind::constant;
+  std::vector<double> milestones;
+  double gamma = 0.1;
+};
+
+// SGD with momentum and weight decay (as in PyTorch: v = μ v + (g + λ w); w −= η v).
+struct SgdConfig {
+  int batch = 128;
+  double learning_rate = 0.05;
+  double momentum = 0.9;
+  double weight_decay = 5e-4;
+  ScheduleConfig schedule;
+  bool augment = false;  // random crop (padding 4) and horizontal flip
+};
+
+struct PretrainConfig {
+  double epochs = 5;
+  std::optional<std::filesystem::path> weights;  // instead of training
+  SgdConfig sgd;
+};
+
+// What an accuracy must reach: either a drop (absolute, in fractions) against the fault-free int8 chip, or
+// an absolute accuracy. Exactly one is set.
+struct ConstraintConfig {
+  std::optional<double> accuracy_drop;
+  std::optional<double> accuracy;
+};
+
+struct CharacterizeConfig {
+  std::vector<double> fault_rates;  // ascending, in (0, 1)
+  int repeats = 5;
+  std::int64_t max_steps = 800;
+  std::int64_t evaluate_every_steps = 25;
+  Amount amount = Amount::sustained;
+};
+
+struct Uniform { double low, high; };
+struct LogUniform { double low, high; };
+// Where the lot's chips come from.
+struct SampleChips {
+  int count = 0;
+  std::variant<double, Uniform, LogUniform> fault_rate;
+};
+struct FaultMapFiles { std::string pattern; };  // glob, resolved against the campaign file's folder
+struct LotFile { std::filesystem::path path; }; // long CSV of a tester
+using ChipsConfig = std::variant<SampleChips, FaultMapFiles, LotFile>;
+
+struct PolicyConfig {
+  PolicyName name = PolicyName::max;
+  std::int64_t steps = 0;  // for fixed
+};
+
+struct QuantizationConfig {
+  ScaleMethod method = ScaleMethod::minmax;
+  double percentile = 99.99;  // for percentile
+  std::int64_t images = 1000;
+};
+
+struct CampaignConfig {
+  std::filesystem::path file;
+  std::filesystem::path chip;
+  std::filesystem::path network;
+  DatasetConfig dataset;
+  std::int64_t decision_images = 5000;
+  // Which training images are held out for decisions: absent, the last ones; otherwise a random choice.
+  std::optional<std::uint64_t> split_seed;
+  bool leak_as_published = false;  // decide on the test set
+  PretrainConfig pretrain;
+  SgdConfig retrain;               // key `retrain`
+  Forward forward = Forward::chip; // key `retrain.forward`
+  QuantizationConfig quantization;
+  ConstraintConfig constraint;
+  CharacterizeConfig characterize;
+  ChipsConfig chips;
+  PolicyConfig policy;
+  std::vector<std::int64_t> compare_fixed_steps;  // key `compare.fixed_steps`
+  int workers = 1;                 // key `executor: {name: local, workers: n}`
+};
+
+// Throws common::InputError with every problem. `executor.name: slurm` is refused: not there yet.
+CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides& overrides = {});
+
+// Reads the keys of SgdConfig from a section; shared with `kintsugi train`'s campaign-free defaults.
+SgdConfig read_sgd(Section& section, const SgdConfig& defaults);
+
+}  // namespace kintsugi::configs

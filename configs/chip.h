@@ -1,0 +1,43 @@
+// A chip description (configs/chips/*.yaml) as a checked, immutable value.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "configs/yaml_reader.h"
+
+namespace kintsugi::configs {
+
+// fap: the multiplexer after the adder lets a PE pass its psum_in on. none: the chip has no such multiplexer.
+enum class Bypass { fap, none };
+
+// How a convolution becomes tiles. im2col: k = (ky·KW + kx)·Cin + ci cut into tiles of R rows. channel: the
+// mapping of the FAP paper, k-tiles within each (ky, kx), so that a row always holds one input channel.
+enum class ConvolutionMapping { im2col, channel };
+
+struct ArrayConfig {
+  int rows = 256;              // 1 … 1024
+  int cols = 256;              // 1 … 1024
+  int operand_bits = 8;        // 8 only, so far
+  int accumulator_bits = 32;   // 16 … 32
+  bool weight_double_buffer = true;
+  Bypass bypass = Bypass::fap;
+};
+
+struct ChipConfig {
+  std::filesystem::path file;
+  std::string name;
+  ArrayConfig array;
+  double clock_mhz = 700;
+  ConvolutionMapping convolution = ConvolutionMapping::im2col;
+  // Resolved against the chip file's folder.
+  std::optional<std::filesystem::path> fault_map;
+  std::optional<std::filesystem::path> bypass_map;
+};
+
+// Throws common::InputError listing every problem of the file. `memory` other than `ideal` and `dataflow`
+// other than weight_stationary are refused with a message that says they do not exist yet.
+ChipConfig read_chip(const std::filesystem::path& file, const Overrides& overrides = {});
+
+}  // namespace kintsugi::configs

@@ -1,0 +1,51 @@
+// A workload: one GEMM from two .npy files, or a network with weights and a data set.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "configs/yaml_reader.h"
+
+namespace kintsugi::configs {
+
+enum class Split { train, test };
+
+// Either a named set ("fashion-mnist", "cifar-10") or a pair of .npy files (uint8 N×C×H×W; integer labels N).
+struct DatasetConfig {
+  std::string name;                // empty for files
+  std::filesystem::path images;    // resolved
+  std::filesystem::path labels;
+  Split split = Split::test;
+  std::optional<std::int64_t> images_limit;  // key `images` beside `name`: the first n images
+  common::Location where;
+};
+
+struct GemmWorkload {
+  std::filesystem::path activations;  // int8 M×K
+  std::filesystem::path weights;      // int8 K×N
+};
+
+struct NetworkWorkload {
+  std::filesystem::path network;
+  std::filesystem::path weights;  // float .safetensors (PyTorch names) or a deployed.safetensors
+  DatasetConfig dataset;
+  std::int64_t batch = 1;               // images per pass over the chip
+  std::int64_t calibration_images = 1000;  // training images for activation scales of float weights
+};
+
+// Exactly one of the two is set.
+struct WorkloadConfig {
+  std::filesystem::path file;
+  std::optional<GemmWorkload> gemm;
+  std::optional<NetworkWorkload> network;
+};
+
+WorkloadConfig read_workload(const std::filesystem::path& file, const Overrides& overrides = {});
+
+// Reads a `dataset:` mapping; shared by workload and campaign files. `fixed_split`: the file does not choose
+// (a campaign), so `split` and `images` are unknown keys there.
+DatasetConfig read_dataset(Section& section, bool fixed_split);
+
+}  // namespace kintsugi::configs

@@ -1,0 +1,49 @@
+// One workload on one chip at one fidelity: what `run` prints and `regress` compares.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "configs/chip.h"
+#include "configs/fidelity.h"
+#include "configs/workload.h"
+#include "faults/array_faults.h"
+#include "faults/fault_map.h"
+#include "workloads/inference.h"
+
+namespace kintsugi::sim {
+
+struct ExecutionRequest {
+  configs::ChipConfig chip;
+  configs::WorkloadConfig workload;
+  configs::Fidelity fidelity = configs::Fidelity::functional;
+  std::optional<faults::FaultMap> fault_map;
+  std::optional<faults::FaultMap> bypass_map;
+  bool no_bypass = false;
+  int threads = 1;
+  std::filesystem::path data_dir;
+  configs::Overrides overrides;  // for the network file
+};
+
+struct ExecutionResult {
+  std::vector<workloads::LayerReport> layers;
+  std::int64_t cycles = 0;
+  std::int64_t stall_cycles = 0;
+  faults::ArrayFaults faults;
+  workloads::Tensor<std::int32_t> output;         // a GEMM's M×N accumulators; empty for networks
+  workloads::Tensor<float> logits;                // a network's; empty for GEMMs
+  std::optional<double> accuracy;                 // on this chip
+  std::optional<double> fault_free_accuracy;      // int8 on the fault-free chip, if it was asked for
+  std::optional<double> float_accuracy;           // if the weights are float
+  std::vector<std::string> layer_digests;         // SHA-256 of every layer's raw output bytes, in layer order
+};
+
+// Reads the maps that the chip file names unless the request brings its own (chip files carry paths only).
+// Builds the SystemC platform, so it may be called with one (chip size, fidelity) per process; callers that
+// need several fork. Throws common::InputError for bad input.
+ExecutionResult execute(const ExecutionRequest& request);
+
+}  // namespace kintsugi::sim

@@ -1,0 +1,67 @@
+// Training on the host, optionally with the simulated chip in the forward pass.
+//
+// Backward is float with straight-through gradients through rounding (Xu et al., ASAP 2019); gradients of
+// masked weights are zero, so masked weights stay zero (FAP+T, Zhang et al., VTS 2018). Auxiliary state that
+// backward needs (ReLU mask, pool arg-max, batch-norm statistics) comes from the forward pass that was run:
+// the simulated one when the chip is in it.
+//
+// The bytes of the parameters after n steps depend on (network, start, images, options, seed) only, not on
+// threads or on having been checkpointed.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "array/accelerator.h"
+#include "configs/campaign.h"
+#include "workloads/dataset.h"
+#include "workloads/deployed.h"
+#include "workloads/network.h"
+#include "workloads/tensor.h"
+
+namespace kintsugi::common {
+class ThreadPool;
+}
+
+namespace kintsugi::training {
+
+struct TrainerOptions {
+  configs::SgdConfig sgd;
+  std::int64_t total_steps = 0;  // what a schedule is stretched over
+  std::uint64_t seed = 0;        // order of images, augmentation, dropout
+  std::string stream = "train";  // purpose prefix of the random streams
+};
+
+// Set to train through the chip; without it the forward pass is float on masked weights.
+struct ChipInTheLoop {
+  array::Accelerator* accelerator = nullptr;  // with the chip's faults loaded
+  workloads::ActivationScales scales;         // frozen
+};
+
+class Trainer {
+ public:
+  // `network` and `images` must outlive the trainer. `masks` may be empty.
+  Trainer(const workloads::Network& network, workloads::Parameters start, const workloads::ImageSet& images,
+          const TrainerOptions& options, workloads::Masks masks = {},
+          std::optional<ChipInTheLoop> chip = std::nullopt, common::ThreadPool* pool = nullptr);
+  ~Trainer();
+
+  // One mini-batch; returns its mean loss. An epoch is floor(images / batch) steps over a fresh permutation.
+  double step();
+
+  std::int64_t steps_done() const;
+  std::int64_t steps_per_epoch() const;
+  const workloads::Parameters& parameters() const;
+
+  // Everything that the next step depends on. Throws InputError if the checkpoint is of another run.
+  void save(const std::filesystem::path& file) const;
+  void load(const std::filesystem::path& file);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kintsugi::training

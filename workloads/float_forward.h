@@ -1,0 +1,33 @@
+// Float inference on the host (batch-norm in evaluation mode): the reference for accuracy, and the source of
+// activation ranges.
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "workloads/dataset.h"
+#include "workloads/network.h"
+#include "workloads/tensor.h"
+
+namespace kintsugi::common {
+class ThreadPool;
+}
+
+namespace kintsugi::workloads {
+
+// Throws common::InputError naming `source` if a parameter is missing, superfluous or of the wrong shape
+// (all are listed); num_batches_tracked is ignored.
+void check_parameters(const Network& network, const Parameters& parameters, const std::string& source);
+
+// Kaiming-uniform weights and zero-mean biases as PyTorch's default initialisation, from stream
+// (seed, "initial-weights", stage).
+Parameters initial_parameters(const Network& network, std::uint64_t seed);
+
+// Called with stage s and its input values (batch × in.count(), N, C, H, W), before the stage runs.
+using StageInputObserver = std::function<void(std::size_t s, std::span<const float> values)>;
+
+// input: batch×C×H×W, normalised. Returns logits, batch×classes.
+Tensor<float> float_forward(const Network& network, const Parameters& parameters, const Tensor<float>& input,
+                            const StageInputObserver& observe = {}, common::ThreadPool* pool = nullptr);
+
+}  // namespace kintsugi::workloads

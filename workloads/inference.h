@@ -1,0 +1,46 @@
+// Runs a deployed network on an accelerator, layer by layer, and reports what each layer cost.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "array/accelerator.h"
+#include "workloads/dataset.h"
+#include "workloads/deployed.h"
+#include "workloads/network.h"
+
+namespace kintsugi::workloads {
+
+// One line of layers.csv, summed over all batches.
+struct LayerReport {
+  std::string layer;
+  std::int64_t m = 0, k = 0, n = 0;   // of one batch
+  std::int64_t tiles = 0;
+  std::int64_t cycles = 0;
+  std::int64_t stall_cycles = 0;
+  std::int64_t macs = 0;
+  double utilization = 0;             // macs / (cycles · R · C)
+  double mapped_fault_rate = 0;       // share of the layer's weights on bypassed PEs
+};
+
+struct InferenceResult {
+  Tensor<float> logits;                 // images × classes
+  std::vector<std::int32_t> predicted;  // arg-max, ties to the lowest class
+  std::vector<LayerReport> layers;
+};
+
+// All images of the set, `batch` at a time. Faults must be loaded; `faults` is used for mapped rates only.
+InferenceResult infer(array::Accelerator& accelerator, const Network& network, const DeployedNetwork& deployed,
+                      const ImageSet& images, std::int64_t batch, const faults::ArrayFaults& faults);
+
+// Predictions of the float network.
+std::vector<std::int32_t> float_predictions(const Network& network, const Parameters& parameters,
+                                            const ImageSet& images, common::ThreadPool* pool = nullptr);
+
+// Share of equal entries.
+double accuracy(const std::vector<std::int32_t>& predicted, const std::vector<std::int32_t>& labels);
+
+std::string layers_csv(const std::vector<LayerReport>& layers);
+
+}  // namespace kintsugi::workloads
