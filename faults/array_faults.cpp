@@ -56,25 +56,32 @@ ArrayFaults fault_free(int rows, int cols) {
   return out;
 }
 
+std::vector<std::uint8_t> bypass_bits(const FaultMap& physical, BypassSource source,
+                                      const FaultMap* bypass_map) {
+  std::vector<std::uint8_t> bits(static_cast<std::size_t>(physical.rows) * physical.cols, 0);
+  switch (source) {
+    case BypassSource::fault_map:
+      require_positions(physical);
+      mark(bits, physical);
+      break;
+    case BypassSource::bypass_map:
+      if (bypass_map == nullptr) throw std::logic_error("BypassSource::bypass_map without a bypass map");
+      require_size(*bypass_map, "the bypass map", physical.rows, physical.cols);
+      require_positions(*bypass_map);
+      mark(bits, *bypass_map);
+      break;
+    case BypassSource::none:
+      break;
+  }
+  return bits;
+}
+
 ArrayFaults compile(const FaultMap& physical, BypassSource source, const FaultMap* bypass_map, int rows,
                     int cols, int accumulator_bits) {
   require_size(physical, "the fault map", rows, cols);
   require_positions(physical);
   ArrayFaults out = fault_free(rows, cols);
-  switch (source) {
-    case BypassSource::fault_map:
-      mark(out.bypass, physical);
-      break;
-    case BypassSource::bypass_map:
-      if (bypass_map == nullptr)
-        throw std::logic_error("compile: BypassSource::bypass_map without a bypass map");
-      require_size(*bypass_map, "the bypass map", rows, cols);
-      require_positions(*bypass_map);
-      mark(out.bypass, *bypass_map);
-      break;
-    case BypassSource::none:
-      break;
-  }
+  out.bypass = bypass_bits(physical, source, bypass_map);
 
   FaultMap sorted = physical;
   sorted.sort();

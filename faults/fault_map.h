@@ -29,11 +29,11 @@ struct Fault {
 };
 
 struct FaultMap {
-  std::string chip;            // chip id
+  std::string chip;  // chip id
   int rows = 0;
   int cols = 0;
-  std::vector<Fault> faults;   // sorted by (row, col, site, bit); a PE may have several
-  std::string meta;            // free-form YAML block ("" if none), kept verbatim on a round trip
+  std::vector<Fault> faults;  // sorted by (row, col, site, bit); a PE may have several
+  std::string meta;           // free-form YAML block ("" if none), kept verbatim on a round trip
 
   // Number of distinct PEs named, escapes included.
   std::int64_t faulty_pes() const;
@@ -43,7 +43,7 @@ struct FaultMap {
   void sort();
 };
 
-std::string to_string(pe::Site site);                       // "weight_register"
+std::string to_string(pe::Site site);  // "weight_register"
 std::optional<pe::Site> site_from(const std::string& word);
 
 }  // namespace kintsugi::faults
