@@ -69,11 +69,13 @@ class Builder {
 
   void check_input() {
     const configs::InputConfig& in = config_.input;
-    if (in.channels < 1 || in.height < 1 || in.width < 1)
+    if (in.channels < 1 || in.height < 1 || in.width < 1) {
+      sizes_known_ = false;
       problems_.error(in.where,
                       fmt::format("an input of {}×{}×{} (channels × height × width); each must be at "
                                   "least 1",
                                   in.channels, in.height, in.width));
+    }
     const auto check_list = [&](const char* key, const std::vector<double>& values) {
       if (!values.empty() && values.size() != static_cast<std::size_t>(in.channels))
         problems_.error(in.where, fmt::format("'{}' has {} values for {} channels; it needs one per channel",
@@ -153,10 +155,6 @@ class Builder {
       sizes_known_ = false;
       return;
     }
-    if (layer.padding >= layer.kernel)
-      error(layer,
-            fmt::format("a padding of {} is not below the kernel size {}; the border would be padding only",
-                        layer.padding, layer.kernel));
     if (sizes_known_ && shape_.channels % layer.groups != 0)
       error(layer,
             fmt::format("{} input channels do not divide into {} groups", shape_.channels, layer.groups));

@@ -22,10 +22,12 @@ struct SafeTensors {
 // BF16 are converted to float), and for a PyTorch .pt archive, with the line of Python that saves it right.
 SafeTensors read_safetensors(const std::filesystem::path& file);
 
-// Tensors in name order, 8-byte-aligned header: the same content gives the same bytes.
+// Header padded to 8 bytes; tensors with wide elements first, then in name order, so that every tensor is
+// aligned (PyTorch's reader relies on it): the same content gives the same bytes.
 void write_safetensors(const std::filesystem::path& file, const SafeTensors& content);
 
-// Float weights for `read` of a network. Non-float tensors other than num_batches_tracked are refused.
+// A network's float weights. num_batches_tracked is left out; other integer tensors and numbers that are not
+// finite are refused, all of them listed.
 Parameters read_parameters(const std::filesystem::path& file);
 void write_parameters(const std::filesystem::path& file, const Parameters& parameters,
                       const std::map<std::string, std::string>& metadata = {});
