@@ -1,0 +1,247 @@
+#include "configs/campaign.h"
+
+#include <fmt/format.h>
+
+#include <limits>
+
+#include "common/text.h"
+
+namespace kintsugi::configs {
+namespace {
+
+constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kMostSteps = 1'000'000'000;
+
+void check_rates(Section& section, const std::string& name, const std::vector<double>& rates) {
+  for (std::size_t i = 0; i < rates.size(); ++i) {
+    if (rates[i] == 0 || rates[i] == 1)
+      section.error(
+          name, fmt::format("entry {} of '{}' is {}; a fault rate here lies between 0 and 1, both excluded",
+                            i + 1, name, common::format_number(rates[i])));
+    if (i > 0 && rates[i] <= rates[i - 1])
+      section.error(
+          name, fmt::format("'{}' must ascend, but {} comes after {}; sort the list and remove repeats", name,
+                            common::format_number(rates[i]), common::format_number(rates[i - 1])));
+  }
+}
+
+ScheduleConfig read_schedule(Section schedule, ScheduleConfig config) {
+  using enum ScheduleKind;
+  config.kind =
+      schedule.choice<ScheduleKind>("name", {{"constant", constant}, {"step", step}, {"cosine", cosine}});
+  if (config.kind != step) {
+    for (const char* key : {"milestones", "gamma"})
+      if (schedule.has(key))
+        schedule.error(key, fmt::format("'{}' belongs to 'name: step' only; remove it or choose step", key));
+    return config;
+  }
+  config.milestones = schedule.reals("milestones", 0, 1);
+  for (std::size_t i = 1; i < config.milestones.size(); ++i)
+    if (config.milestones[i] <= config.milestones[i - 1])
+      schedule.error("milestones",
+                     "'milestones' must ascend; they are fractions of the whole run, like [0.5, 0.75]");
+  config.gamma = schedule.real("gamma", 0, 1, config.gamma);
+  return config;
+}
+
+PretrainConfig read_pretrain(Section pretrain) {
+  PretrainConfig config;
+  config.weights = pretrain.optional_path("weights");
+  if (config.weights) {
+    if (pretrain.has("epochs"))
+      pretrain.error("epochs",
+                     "'epochs' says how long to train, 'weights' that nothing is to be trained; remove one");
+    return config;
+  }
+  config.epochs = pretrain.real("epochs", 0, 1e6, config.epochs);
+  config.sgd = read_sgd(pretrain, config.sgd);
+  return config;
+}
+
+ConstraintConfig read_constraint(Section constraint) {
+  ConstraintConfig config;
+  const bool drop = constraint.has("accuracy_drop");
+  const bool absolute = constraint.has("accuracy");
+  if (drop && absolute)
+    constraint.error("accuracy",
+                     "a constraint is either 'accuracy_drop' or 'accuracy', not both; remove one");
+  else if (!drop && !absolute)
+    constraint.error(
+        "'constraint' needs 'accuracy_drop' (like 0.005) or 'accuracy' (like 0.91), as fractions of 1");
+  if (drop) config.accuracy_drop = constraint.real("accuracy_drop", 0, 1);
+  if (absolute) config.accuracy = constraint.real("accuracy", 0, 1);
+  return config;
+}
+
+CharacterizeConfig read_characterize(Section section) {
+  CharacterizeConfig config;
+  config.fault_rates = section.reals("fault_rates", 0, 1);
+  if (section.has("fault_rates") && section.raw("fault_rates").IsSequence() &&
+      section.raw("fault_rates").size() == 0)
+    section.error("fault_rates", "'fault_rates' is empty; list the rates to characterise, like [0.01, 0.1]");
+  check_rates(section, "fault_rates", config.fault_rates);
+  config.repeats = static_cast<int>(section.integer("repeats", 1, 10000, config.repeats));
+  config.max_steps = section.integer("max_steps", 1, kMostSteps, config.max_steps);
+  config.evaluate_every_steps =
+      section.integer("evaluate_every_steps", 1, kMostSteps, config.evaluate_every_steps);
+  if (config.evaluate_every_steps > config.max_steps)
+    section.error("evaluate_every_steps",
+                  fmt::format("'evaluate_every_steps' is {}, more than 'max_steps' ({}); "
+                              "evaluate at least once",
+                              config.evaluate_every_steps, config.max_steps));
+  else if (config.max_steps % config.evaluate_every_steps != 0)
+    section.error(
+        "evaluate_every_steps",
+        fmt::format("'evaluate_every_steps' is {}, which does not divide 'max_steps' ({}); the last step "
+                    "must be evaluated: try max_steps {}",
+                    config.evaluate_every_steps, config.max_steps,
+                    (config.max_steps / config.evaluate_every_steps + 1) * config.evaluate_every_steps));
+  config.amount = section.choice<Amount>(
+      "amount", {{"sustained", Amount::sustained}, {"first_crossing", Amount::first_crossing}},
+      config.amount);
+  return config;
+}
+
+// [low, high] of a distribution of fault rates.
+template <class Range>
+Range read_range(Section& section, const std::string& name) {
+  const std::size_t entries = section.raw(name).IsSequence() ? section.raw(name).size() : 0;
+  const std::vector<double> ends = section.reals(name, 0, 1);
+  if (section.raw(name).IsSequence() && entries != 2)
+    section.error(name, fmt::format("'{}' has {} entries; it needs two, [low, high]", name, entries));
+  if (ends.size() != 2) return {0, 0};
+  check_rates(section, name, ends);
+  return {ends[0], ends[1]};
+}
+
+SampleChips read_sample(Section sample) {
+  SampleChips config;
+  config.count = static_cast<int>(sample.integer("count", 1, 1'000'000));
+  const YAML::Node rate = sample.raw("fault_rate");
+  if (!rate.IsDefined() || !rate.IsMap()) {
+    config.fault_rate = sample.real("fault_rate", 0, 1);
+    return config;
+  }
+  Section distribution = sample.section("fault_rate");
+  const bool uniform = distribution.has("uniform");
+  const bool log_uniform = distribution.has("log_uniform");
+  if (uniform == log_uniform)
+    distribution.error("'fault_rate' must be a number, {uniform: [low, high]} or {log_uniform: [low, high]}");
+  else if (uniform)
+    config.fault_rate = read_range<Uniform>(distribution, "uniform");
+  else
+    config.fault_rate = read_range<LogUniform>(distribution, "log_uniform");
+  return config;
+}
+
+ChipsConfig read_chips(Section chips) {
+  const bool sample = chips.has("sample");
+  const bool files = chips.has("fault_maps");
+  const bool lot = chips.has("lot");
+  if (static_cast<int>(sample) + static_cast<int>(files) + static_cast<int>(lot) != 1) {
+    chips.error(
+        "'chips' needs exactly one of 'sample: {count: n, fault_rate: x}', 'fault_maps: \"folder/*.yaml\"' "
+        "and 'lot: lot.csv'");
+    return SampleChips{};
+  }
+  if (files) return FaultMapFiles{chips.path("fault_maps").string()};
+  if (lot) return LotFile{chips.path("lot")};
+  return read_sample(chips.section("sample"));
+}
+
+PolicyConfig read_policy(Section policy) {
+  PolicyConfig config;
+  config.name = policy.choice<PolicyName>(
+      "name", {{"max", PolicyName::max}, {"mean", PolicyName::mean}, {"fixed", PolicyName::fixed}},
+      config.name);
+  if (config.name == PolicyName::fixed)
+    config.steps = policy.integer("steps", 0, kMostSteps);
+  else if (policy.has("steps"))
+    policy.error("steps", "'steps' belongs to 'name: fixed' only; remove it or choose fixed");
+  return config;
+}
+
+QuantizationConfig read_quantization(Section section) {
+  QuantizationConfig config;
+  config.method = section.choice<ScaleMethod>(
+      "method", {{"minmax", ScaleMethod::minmax}, {"percentile", ScaleMethod::percentile}}, config.method);
+  if (config.method == ScaleMethod::percentile)
+    config.percentile = section.real("percentile", 50, 100, config.percentile);
+  else if (section.has("percentile"))
+    section.error("percentile",
+                  "'percentile' belongs to 'method: percentile' only; remove it or choose that method");
+  config.images = section.integer("images", 1, kAny, config.images);
+  return config;
+}
+
+std::vector<std::int64_t> read_compare(Section compare) {
+  std::vector<std::int64_t> steps =
+      compare.integers("fixed_steps", 0, kMostSteps, std::vector<std::int64_t>());
+  for (std::size_t i = 1; i < steps.size(); ++i)
+    if (steps[i] <= steps[i - 1])
+      compare.error("fixed_steps",
+                    fmt::format("'fixed_steps' must ascend, but {} comes after {}; sort the list and "
+                                "remove repeats",
+                                steps[i], steps[i - 1]));
+  return steps;
+}
+
+int read_workers(Section executor) {
+  const std::string name = executor.text("name", "local");
+  if (name == "slurm") {
+    executor.error("name", "the slurm executor is not available yet; write 'name: local'");
+  } else if (name != "local") {
+    executor.error(
+        "name",
+        fmt::format("there is no executor '{}'; write 'name: local', the only one there is yet", name));
+  }
+  return static_cast<int>(executor.integer("workers", 1, 1024, 1));
+}
+
+}  // namespace
+
+SgdConfig read_sgd(Section& section, const SgdConfig& defaults) {
+  SgdConfig config = defaults;
+  config.batch = static_cast<int>(section.integer("batch", 1, 65536, defaults.batch));
+  config.learning_rate = section.real("learning_rate", 0, 1000, defaults.learning_rate);
+  config.momentum = section.real("momentum", 0, 0.9999, defaults.momentum);
+  config.weight_decay = section.real("weight_decay", 0, 10, defaults.weight_decay);
+  if (auto schedule = section.optional_section("schedule"))
+    config.schedule = read_schedule(*schedule, defaults.schedule);
+  config.augment = section.boolean("augment", defaults.augment);
+  return config;
+}
+
+CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides& overrides) {
+  YamlFile yaml(file, "campaign", overrides);
+  Section campaign = yaml.root();
+  CampaignConfig config;
+  config.file = file;
+  config.chip = campaign.path("chip");
+  config.network = campaign.path("network");
+  Section dataset = campaign.section("dataset");
+  config.dataset = read_dataset(dataset, true);
+  config.decision_images = dataset.integer("decision_images", 1, kAny, config.decision_images);
+  if (dataset.has("split_seed"))
+    config.split_seed = static_cast<std::uint64_t>(dataset.integer("split_seed", 0, kAny));
+  config.leak_as_published = campaign.boolean("leak_as_published", config.leak_as_published);
+  if (auto pretrain = campaign.optional_section("pretrain")) config.pretrain = read_pretrain(*pretrain);
+  if (auto retrain = campaign.optional_section("retrain")) {
+    config.retrain = read_sgd(*retrain, config.retrain);
+    config.forward = retrain->choice<Forward>(
+        "forward", {{"chip", Forward::chip}, {"masked_float", Forward::masked_float}}, config.forward);
+  }
+  if (auto section = campaign.optional_section("quantization"))
+    config.quantization = read_quantization(*section);
+  config.constraint = read_constraint(campaign.section("constraint"));
+  config.characterize = read_characterize(campaign.section("characterize"));
+  config.chips = read_chips(campaign.section("chips"));
+  if (auto policy = campaign.optional_section("policy")) config.policy = read_policy(*policy);
+  if (auto compare = campaign.optional_section("compare"))
+    config.compare_fixed_steps = read_compare(*compare);
+  if (auto executor = campaign.optional_section("executor")) config.workers = read_workers(*executor);
+  yaml.finish();
+  return config;
+}
+
+}  // namespace kintsugi::configs

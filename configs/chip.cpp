@@ -1,0 +1,70 @@
+#include "configs/chip.h"
+
+#include <fmt/format.h>
+
+#include <limits>
+
+namespace kintsugi::configs {
+namespace {
+
+// A mapping asks for the real memory system; only the word `ideal` means something today.
+void read_memory(Section& chip) {
+  const YAML::Node memory = chip.raw("memory");
+  if (!memory.IsDefined()) return;
+  if (memory.IsMap()) {
+    chip.error("memory",
+               "the memory system (dram, unified_buffer, weight_fifo, accumulators) is not simulated "
+               "yet; write 'memory: ideal'");
+    return;
+  }
+  if (!memory.IsScalar() || memory.Scalar() != "ideal")
+    chip.error("memory", "'memory' must be ideal, the only memory that is simulated yet");
+}
+
+ArrayConfig read_array(Section array) {
+  ArrayConfig config;
+  constexpr int kLargest = 1024;
+  config.rows = static_cast<int>(array.integer("rows", 1, kLargest));
+  config.cols = static_cast<int>(array.integer("cols", 1, kLargest));
+  const std::string dataflow = array.text("dataflow", "weight_stationary");
+  if (dataflow != "weight_stationary")
+    array.error("dataflow",
+                fmt::format("the dataflow '{}' is not simulated; write weight_stationary, the only one "
+                            "there is yet",
+                            dataflow));
+  config.operand_bits = static_cast<int>(array.integer("operand_bits", 8, 8, config.operand_bits));
+  config.accumulator_bits =
+      static_cast<int>(array.integer("accumulator_bits", 16, 32, config.accumulator_bits));
+  config.weight_double_buffer = array.boolean("weight_double_buffer", config.weight_double_buffer);
+  config.bypass =
+      array.choice<Bypass>("bypass", {{"fap", Bypass::fap}, {"none", Bypass::none}}, config.bypass);
+  return config;
+}
+
+}  // namespace
+
+ChipConfig read_chip(const std::filesystem::path& file, const Overrides& overrides) {
+  YamlFile yaml(file, "chip", overrides);
+  Section chip = yaml.root();
+  ChipConfig config;
+  config.file = file;
+  config.name = chip.text("name", file.stem().string());
+  config.array = read_array(chip.section("array"));
+  // One cycle must be a whole number of femtoseconds, at least one picosecond.
+  config.clock_mhz = chip.real("clock_mhz", 0.001, 1e6, config.clock_mhz);
+  if (auto mapping = chip.optional_section("mapping"))
+    config.convolution = mapping->choice<ConvolutionMapping>(
+        "convolution", {{"im2col", ConvolutionMapping::im2col}, {"channel", ConvolutionMapping::channel}},
+        config.convolution);
+  read_memory(chip);
+  config.fault_map = chip.optional_path("fault_map");
+  config.bypass_map = chip.optional_path("bypass_map");
+  if (config.bypass_map && config.array.bypass == Bypass::none)
+    chip.error("bypass_map",
+               "this chip has no bypass ('array: {bypass: none}'), so a bypass map has nothing to "
+               "set; remove 'bypass_map' or write 'bypass: fap'");
+  yaml.finish();
+  return config;
+}
+
+}  // namespace kintsugi::configs
