@@ -1,0 +1,27 @@
+// The cycle fidelity as a SystemC module: array/cycle_array.h, one step per rising clock edge.
+#pragma once
+
+#include <systemc>
+
+#include "array/clocked_array.h"
+#include "array/cycle_array.h"
+
+namespace kintsugi::array {
+
+class CycleArraySc final : public ClockedArray {
+ public:
+  SC_HAS_PROCESS(CycleArraySc);
+  CycleArraySc(sc_core::sc_module_name name, const configs::ArrayConfig& array,
+               configs::ConvolutionMapping mapping);
+
+  void load_faults(const faults::ArrayFaults& faults) override { machine_.load_faults(faults); }
+  void start(const LayerJob& job) override { machine_.start(job); }
+  bool done() const override { return machine_.done(); }
+
+ private:
+  void on_clock();
+
+  CycleArray machine_;
+};
+
+}  // namespace kintsugi::array
