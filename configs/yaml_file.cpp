@@ -125,9 +125,10 @@ YAML::Node parse_yaml(const std::string& text, const std::string& file, bool one
   } catch (const YAML::Exception& problem) {
     diagnostics.error(
         place(problem.mark),
-        fmt::format("this is not valid YAML ({}); check the indentation (spaces, no tabs), colons, "
-                    "quotes and brackets here and just above",
-                    problem.msg));
+        fmt::format("this is not valid YAML ({}); check the {}", problem.msg,
+                    one_line ? "brackets and quotes of the value"
+                             : "indentation (spaces, no tabs), colons, quotes and brackets here and "
+                               "just above"));
     diagnostics.throw_if_any();
     throw;  // not reached
   }
@@ -226,12 +227,13 @@ void YamlFile::Impl::apply(const Override& change) {
   at = parse_yaml(change.value, label, true);
 }
 
-std::shared_ptr<Section::State> YamlFile::Impl::open(const YAML::Node& node, const std::string& dotted) {
+std::shared_ptr<Section::State> YamlFile::Impl::open(const YAML::Node& node, const std::string& dotted,
+                                                     const common::Location& where) {
   if (const auto known = by_path.find(dotted); known != by_path.end()) return known->second;
   auto state = std::make_shared<Section::State>();
   state->file = this;
   state->dotted = dotted;
-  state->where = locate(node, dotted);
+  state->where = where;
   for (const auto& entry : node) {
     const YAML::Node key = entry.first;
     if (!key.IsScalar()) {
@@ -316,7 +318,11 @@ YamlFile::YamlFile(const std::filesystem::path& file, const std::string& kind, c
 
 Section YamlFile::root() {
   Section section;
-  section.state_ = impl_->open(impl_->document[impl_->kind], impl_->kind);
+  common::Location where{impl_->name};
+  for (const auto& entry : impl_->document)
+    if (entry.first.IsScalar() && entry.first.Scalar() == impl_->kind)
+      where = location_of(entry.first, impl_->name);
+  section.state_ = impl_->open(impl_->document[impl_->kind], impl_->kind, where);
   return section;
 }
 
@@ -335,17 +341,21 @@ void YamlFile::finish() {
     for (const auto& entry : section->entries) {
       if (std::find(section->asked.begin(), section->asked.end(), entry.key) != section->asked.end())
         continue;
-      std::vector<std::string> free;  // a key that is there already is not what was meant
-      for (const std::string& known : section->asked)
+      // A key that is there already is the less likely meaning.
+      std::vector<std::string> absent;
+      std::string known;
+      for (const std::string& asked : section->asked) {
+        known += (known.empty() ? "" : ", ") + asked;
         if (std::none_of(section->entries.begin(), section->entries.end(),
-                         [&](const auto& other) { return other.key == known; }))
-          free.push_back(known);
-      const auto near = common::nearest(entry.key, free);
+                         [&](const auto& other) { return other.key == asked; }))
+          absent.push_back(asked);
+      }
+      auto near = common::nearest(entry.key, absent);
+      if (!near) near = common::nearest(entry.key, section->asked);
       impl_->diagnostics.error(
           entry.key_where,
-          fmt::format("unknown key '{}' in '{}'{}; known keys: {}", entry.key, section->dotted,
-                      near ? fmt::format(", did you mean '{}'?", *near) : "",
-                      fmt::join(section->asked, ", ")));
+          fmt::format("unknown key '{}' in '{}'{} known keys: {}", entry.key, section->dotted,
+                      near ? fmt::format("; did you mean '{}'?", *near) : ";", known));
     }
     section->entries.clear();  // a second finish() repeats nothing
   }

@@ -254,7 +254,9 @@ int Section::choice_index(const std::string& name, const std::vector<std::string
 
 Section Section::section(const std::string& name) {
   if (auto found = optional_section(name)) return *found;
-  if (!state_->find(name)) error(fmt::format("'{}' needs the key '{}': a mapping", state_->dotted, name));
+  if (!state_->find(name))
+    error(fmt::format("'{}' needs the key '{}': a mapping of keys to values (docs/chip-file.md lists them)",
+                      state_->dotted, name));
   Section absent;
   absent.state_ = std::make_shared<State>();
   absent.state_->file = state_->file;
@@ -270,7 +272,7 @@ std::optional<Section> Section::optional_section(const std::string& name) {
   Section found;
   const std::string dotted = state_->dotted + "." + name;
   if (entry->value.IsMap()) {
-    found.state_ = state_->file->open(entry->value, dotted);
+    found.state_ = state_->file->open(entry->value, dotted, entry->key_where);
     return found;
   }
   error(name,
@@ -288,7 +290,8 @@ std::vector<Section> Section::sections(const std::string& name) {
   std::vector<Section> found;
   const auto* entry = state_->find(name);
   if (!entry) {
-    error(fmt::format("'{}' needs the key '{}': a list of mappings", state_->dotted, name));
+    error(fmt::format("'{}' needs the key '{}': a list of mappings (docs/chip-file.md lists their keys)",
+                      state_->dotted, name));
     return found;
   }
   if (!entry->value.IsSequence()) {
@@ -308,7 +311,7 @@ std::vector<Section> Section::sections(const std::string& name) {
       continue;
     }
     Section section;
-    section.state_ = state_->file->open(item, dotted);
+    section.state_ = state_->file->open(item, dotted, state_->file->locate(item, dotted));
     found.push_back(section);
   }
   return found;

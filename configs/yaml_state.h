@@ -28,8 +28,10 @@ struct YamlFile::Impl {
   const std::string* override_of(const std::string& dotted) const;
   common::Location locate(const YAML::Node& node, const std::string& dotted) const;
   void apply(const Override& change);
-  // The state of the mapping at `dotted`, made at the first call; reports duplicate and odd keys then.
-  std::shared_ptr<Section::State> open(const YAML::Node& node, const std::string& dotted);
+  // The state of the mapping at `dotted`, made at the first call; reports duplicate and odd keys
+  // then. `where` stands for the mapping as a whole: its key, or the entry of a list.
+  std::shared_ptr<Section::State> open(const YAML::Node& node, const std::string& dotted,
+                                       const common::Location& where);
 };
 
 struct Section::State {
