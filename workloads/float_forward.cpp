@@ -1,0 +1,271 @@
+#include "workloads/float_forward.h"
+
+#include <dnnl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <optional>
+#include <stdexcept>
+#include <vector>
+
+#include "common/diagnostics.h"
+#include "common/random.h"
+#include "common/text.h"
+#include "common/thread_pool.h"
+
+namespace kintsugi::workloads {
+namespace {
+
+// Images are given to threads in blocks of this size, whatever the number of threads: the sizes of the matrix
+// products, and with them the rounding of their sums, then depend on the batch only.
+constexpr std::int64_t kBlock = 32;
+
+struct Expected {
+  std::string name;
+  std::vector<std::int64_t> shape;
+};
+
+// Every parameter of the network with its shape, stage by stage.
+std::vector<Expected> expected_parameters(const Network& network) {
+  std::vector<Expected> expected;
+  for (const Stage& stage : network.stages) {
+    const std::int64_t out = stage.gemm_out.channels, in = stage.in.channels / stage.groups;
+    if (stage.convolution)
+      expected.push_back({stage.name + ".weight", {out, in, stage.kernel, stage.kernel}});
+    else
+      expected.push_back({stage.name + ".weight", {out, in}});
+    if (stage.bias) expected.push_back({stage.name + ".bias", {out}});
+    if (!stage.batch_norm) continue;
+    for (const char* part : {".weight", ".bias", ".running_mean", ".running_var"})
+      expected.push_back({stage.batch_norm->name + part, {out}});
+  }
+  return expected;
+}
+
+std::string text(const std::vector<std::int64_t>& shape) {
+  return fmt::format("({})", fmt::join(shape, ", "));
+}
+
+// C (rows×cols) = A (rows×depth) · B (depth×cols), or · Bᵀ with B stored cols×depth. All row-major and dense.
+void multiply(std::int64_t rows, std::int64_t cols, std::int64_t depth, const float* a, const float* b,
+              bool b_transposed, float* c) {
+  const dnnl_status_t status = dnnl_sgemm('N', b_transposed ? 'T' : 'N', rows, cols, depth, 1.0f, a, depth, b,
+                                          b_transposed ? depth : cols, 0.0f, c, cols);
+  if (status != dnnl_success) throw std::runtime_error("oneDNN refused a float matrix product");
+}
+
+// One group's channels of one image as a matrix: row (ci·K + ky)·K + kx, the order of PyTorch's weights,
+// column oy·OW + ox.
+void unfold(const Stage& stage, const float* image, float* columns) {
+  const std::int64_t height = stage.in.height, width = stage.in.width;
+  const std::int64_t out_h = stage.gemm_out.height, out_w = stage.gemm_out.width;
+  for (std::int64_t ci = 0; ci < stage.in.channels / stage.groups; ++ci)
+    for (std::int64_t ky = 0; ky < stage.kernel; ++ky)
+      for (std::int64_t kx = 0; kx < stage.kernel; ++kx)
+        for (std::int64_t oy = 0; oy < out_h; ++oy) {
+          const std::int64_t y = oy * stage.stride + ky - stage.padding;
+          for (std::int64_t ox = 0; ox < out_w; ++ox) {
+            const std::int64_t x = ox * stage.stride + kx - stage.padding;
+            const bool inside = y >= 0 && y < height && x >= 0 && x < width;
+            *columns++ = inside ? image[(ci * height + y) * width + x] : 0.0f;
+          }
+        }
+}
+
+// One stage with its parameters at hand; run() works on a block of images.
+class StageRunner {
+ public:
+  StageRunner(const Stage& stage, const Parameters& parameters)
+      : stage_(stage), weight_(parameters.at(stage.name + ".weight").data) {
+    const auto channels = static_cast<std::size_t>(stage.gemm_out.channels);
+    scale_.assign(channels, 1.0f);
+    shift_.assign(channels, 0.0f);
+    if (stage.bias) shift_ = parameters.at(stage.name + ".bias").data;
+    if (!stage.batch_norm) return;
+    const auto& part = [&](const char* name) -> const std::vector<float>& {
+      return parameters.at(stage.batch_norm->name + name).data;
+    };
+    const auto &gamma = part(".weight"), &beta = part(".bias");
+    const auto &mean = part(".running_mean"), &variance = part(".running_var");
+    for (std::size_t c = 0; c < channels; ++c) {
+      const double factor = gamma[c] / std::sqrt(static_cast<double>(variance[c]) + stage.batch_norm->eps);
+      shift_[c] = static_cast<float>(beta[c] + (static_cast<double>(shift_[c]) - mean[c]) * factor);
+      scale_[c] = static_cast<float>(factor);
+    }
+  }
+
+  // input: images×in, map: images×gemm_out (scratch, and what a global average sums), output: images×out.
+  void run(std::int64_t images, const float* input, float* map, float* output) const {
+    if (stage_.convolution)
+      for (std::int64_t i = 0; i < images; ++i)
+        convolve(input + i * stage_.in.count(), map + i * stage_.gemm_out.count());
+    else
+      multiply(images, stage_.gemm_out.channels, stage_.in.channels, input, weight_.data(), true, map);
+    for (std::int64_t i = 0; i < images; ++i) {
+      float* values = map + i * stage_.gemm_out.count();
+      finish(values);
+      pool(values, output + i * stage_.out.count());
+    }
+  }
+
+ private:
+  void convolve(const float* image, float* map) const {
+    const std::int64_t in_plane = stage_.in.height * stage_.in.width;
+    const std::int64_t out_plane = stage_.gemm_out.height * stage_.gemm_out.width;
+    const std::int64_t in_c = stage_.in.channels / stage_.groups,
+                       out_c = stage_.gemm_out.channels / stage_.groups;
+    const std::int64_t depth = in_c * stage_.kernel * stage_.kernel;
+    const bool as_it_is = stage_.kernel == 1 && stage_.stride == 1 && stage_.padding == 0;
+    std::vector<float> columns(as_it_is ? 0 : static_cast<std::size_t>(depth * out_plane));
+    for (std::int64_t g = 0; g < stage_.groups; ++g) {
+      const float* source = image + g * in_c * in_plane;
+      if (!as_it_is) {
+        unfold(stage_, source, columns.data());
+        source = columns.data();
+      }
+      multiply(out_c, out_plane, depth, weight_.data() + g * out_c * depth, source, false,
+               map + g * out_c * out_plane);
+    }
+  }
+
+  // Bias, batch-norm and ReLU, in place.
+  void finish(float* values) const {
+    const std::int64_t plane = stage_.gemm_out.height * stage_.gemm_out.width;
+    for (std::size_t c = 0; c < scale_.size(); ++c)
+      for (std::int64_t p = 0; p < plane; ++p, ++values) {
+        const float value = *values * scale_[c] + shift_[c];
+        // Not std::max(value, 0): a NaN must stay visible.
+        *values = stage_.relu && value < 0 ? 0.0f : value;
+      }
+  }
+
+  void pool(const float* map, float* output) const {
+    const std::int64_t height = stage_.gemm_out.height, width = stage_.gemm_out.width;
+    if (stage_.global_avg_pool) {
+      for (std::int64_t c = 0; c < stage_.gemm_out.channels; ++c, map += height * width) {
+        double sum = 0;
+        for (std::int64_t p = 0; p < height * width; ++p) sum += map[p];
+        output[c] = static_cast<float>(sum / static_cast<double>(height * width));
+      }
+      return;
+    }
+    if (!stage_.max_pool) {
+      std::copy_n(map, stage_.gemm_out.count(), output);
+      return;
+    }
+    const std::int64_t kernel = stage_.max_pool->kernel, stride = stage_.max_pool->stride;
+    for (std::int64_t c = 0; c < stage_.gemm_out.channels; ++c, map += height * width)
+      for (std::int64_t oy = 0; oy < stage_.out.height; ++oy)
+        for (std::int64_t ox = 0; ox < stage_.out.width; ++ox) {
+          const float* window = map + oy * stride * width + ox * stride;
+          float best = window[0];
+          for (std::int64_t y = 0; y < kernel; ++y)
+            for (std::int64_t x = 0; x < kernel; ++x) best = std::max(best, window[y * width + x]);
+          *output++ = best;
+        }
+  }
+
+  const Stage& stage_;
+  const std::vector<float>& weight_;
+  std::vector<float> scale_, shift_;  // of each output channel: batch-norm and bias as one multiply and add
+};
+
+}  // namespace
+
+void check_parameters(const Network& network, const Parameters& parameters, const std::string& source) {
+  common::Diagnostics problems;
+  std::vector<std::string> known;
+  std::vector<std::string> superfluous;
+  const std::vector<Expected> expected = expected_parameters(network);
+  for (const Expected& e : expected) known.push_back(e.name);
+  for (const auto& [name, tensor] : parameters)
+    if (std::find(known.begin(), known.end(), name) == known.end() && !name.ends_with("num_batches_tracked"))
+      superfluous.push_back(name);
+  for (const Expected& e : expected) {
+    const auto found = parameters.find(e.name);
+    if (found == parameters.end()) {
+      const auto near = common::nearest(e.name, superfluous);
+      problems.error({source}, fmt::format("'{}' of shape {} is missing{}", e.name, text(e.shape),
+                                           near ? fmt::format("; there is a '{}'", *near) : ""));
+    } else if (found->second.shape != e.shape) {
+      problems.error({source}, fmt::format("'{}' has shape {}, the network '{}' needs {}", e.name,
+                                           text(found->second.shape), network.name, text(e.shape)));
+    } else if (e.name.ends_with(".running_var") &&
+               std::any_of(found->second.data.begin(), found->second.data.end(),
+                           [](float v) { return v < 0; })) {
+      problems.error({source}, fmt::format("'{}' holds a negative variance", e.name));
+    }
+  }
+  for (const std::string& name : superfluous)
+    problems.error({source}, fmt::format("'{}' belongs to no layer of the network '{}'", name, network.name));
+  problems.throw_if_any();
+}
+
+Parameters initial_parameters(const Network& network, std::uint64_t seed) {
+  Parameters parameters;
+  for (std::size_t s = 0; s < network.stages.size(); ++s) {
+    const Stage& stage = network.stages[s];
+    common::RandomStream random(seed, "initial-weights", s);
+    // Kaiming-uniform with a = √5 comes out as 1/√fan_in, and PyTorch draws the biases from the same range.
+    const std::int64_t fan_in = stage.in.channels / stage.groups * stage.kernel * stage.kernel;
+    const double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
+    for (const std::string part : {".weight", ".bias"}) {
+      if (part == ".bias" && !stage.bias) continue;
+      std::vector<std::int64_t> shape = {stage.gemm_out.channels};
+      if (part == ".weight") {
+        shape.push_back(stage.in.channels / stage.groups);
+        if (stage.convolution) shape.insert(shape.end(), 2, stage.kernel);
+      }
+      Tensor<float> tensor(shape);
+      for (float& value : tensor.data) value = static_cast<float>(random.uniform(-bound, bound));
+      parameters[stage.name + part] = std::move(tensor);
+    }
+    if (!stage.batch_norm) continue;
+    const auto fill = [&](const char* part, float value) {
+      Tensor<float> tensor({stage.gemm_out.channels});
+      std::fill(tensor.data.begin(), tensor.data.end(), value);
+      parameters[stage.batch_norm->name + part] = std::move(tensor);
+    };
+    fill(".weight", 1);
+    fill(".bias", 0);
+    fill(".running_mean", 0);
+    fill(".running_var", 1);
+  }
+  return parameters;
+}
+
+Tensor<float> float_forward(const Network& network, const Parameters& parameters, const Tensor<float>& input,
+                            const StageInputObserver& observe, common::ThreadPool* pool) {
+  // A pool of one also keeps oneDNN to one thread, which fixes the order of its sums.
+  std::optional<common::ThreadPool> alone;
+  if (pool == nullptr) pool = &alone.emplace(1);
+  const std::int64_t batch = input.shape.at(0);
+  const std::int64_t blocks = (batch + kBlock - 1) / kBlock;
+  std::vector<float> values = input.data;
+  for (std::size_t s = 0; s < network.stages.size(); ++s) {
+    const Stage& stage = network.stages[s];
+    if (static_cast<std::int64_t>(values.size()) != batch * stage.in.count())
+      throw std::logic_error(
+          fmt::format("stage {} was given {} values for {} images", stage.name, values.size(), batch));
+    if (observe) observe(s, values, Observed::input);
+    const StageRunner runner(stage, parameters);
+    std::vector<float> output(static_cast<std::size_t>(batch * stage.out.count()));
+    // The maps of all images are kept only where someone wants to see them.
+    const bool keep_maps = observe && stage.global_avg_pool;
+    std::vector<float> maps(static_cast<std::size_t>(keep_maps ? batch * stage.gemm_out.count() : 0));
+    pool->parallel_for(blocks, [&](std::int64_t block) {
+      const std::int64_t first = block * kBlock, images = std::min(kBlock, batch - first);
+      std::vector<float> scratch(static_cast<std::size_t>(keep_maps ? 0 : images * stage.gemm_out.count()));
+      float* map = keep_maps ? maps.data() + first * stage.gemm_out.count() : scratch.data();
+      runner.run(images, values.data() + first * stage.in.count(), map,
+                 output.data() + first * stage.out.count());
+    });
+    if (keep_maps) observe(s, maps, Observed::before_average);
+    values = std::move(output);
+  }
+  return Tensor<float>({batch, network.classes}, std::move(values));
+}
+
+}  // namespace kintsugi::workloads
