@@ -22,7 +22,7 @@ void clean_columns(std::int32_t* __restrict psum, const std::int32_t* __restrict
 
 }  // namespace
 
-CycleArray::CycleArray(const configs::ArrayConfig& array, configs::ConvolutionMapping mapping)
+CycleMachine::CycleMachine(const configs::ArrayConfig& array, configs::ConvolutionMapping mapping)
     : rows_(array.rows),
       cols_(array.cols),
       accumulator_bits_(array.accumulator_bits),
@@ -49,10 +49,10 @@ CycleArray::CycleArray(const configs::ArrayConfig& array, configs::ConvolutionMa
   load_faults(faults::fault_free(rows_, cols_));
 }
 
-void CycleArray::load_faults(const faults::ArrayFaults& faults) {
+void CycleMachine::load_faults(const faults::ArrayFaults& faults) {
   if (faults.rows != rows_ || faults.cols != cols_)
-    throw std::invalid_argument("CycleArray: the faults are for an array of another size");
-  if (!done()) throw std::logic_error("CycleArray: faults loaded while a job runs");
+    throw std::invalid_argument("CycleMachine: the faults are for an array of another size");
+  if (!done()) throw std::logic_error("CycleMachine: faults loaded while a job runs");
   weight_mask_.assign(static_cast<std::size_t>(rows_) * cols_, -1);
   specials_.clear();
   specials_of_row_.assign(1, 0);
@@ -73,8 +73,8 @@ void CycleArray::load_faults(const faults::ArrayFaults& faults) {
   }
 }
 
-void CycleArray::start(const LayerJob& job) {
-  if (!done()) throw std::logic_error("CycleArray: a job was started while another runs");
+void CycleMachine::start(const LayerJob& job) {
+  if (!done()) throw std::logic_error("CycleMachine: a job was started while another runs");
   feed_ = TileFeed(job, make_tiling(job.shape, rows_, cols_, mapping_));
   std::fill_n(job.accumulators, job.shape.outputs(), 0);
   cycle_ = 0;
@@ -92,7 +92,7 @@ void CycleArray::start(const LayerJob& job) {
   if (!done()) sequence();
 }
 
-void CycleArray::step() {
+void CycleMachine::step() {
   if (done()) return;
   shift_windows();
   enter_tokens();
@@ -110,7 +110,7 @@ void CycleArray::step() {
 }
 
 // What the sequencer's outputs are in the next cycle, from its registers and the results that came out.
-void CycleArray::sequence() {
+void CycleMachine::sequence() {
   if (!feeding_ && weights_ready_) {
     feeding_ = true;
     weights_ready_ = false;
@@ -130,7 +130,7 @@ void CycleArray::sequence() {
   }
 }
 
-void CycleArray::shift_windows() {
+void CycleMachine::shift_windows() {
   if (window_ == 0) {
     const std::size_t end = window_length_ - cols_;
     for (int r = 0; r < rows_; ++r) {
@@ -144,7 +144,7 @@ void CycleArray::shift_windows() {
 }
 
 // The tokens that the sequencer drives in this cycle take their places at the head of the two edges.
-void CycleArray::enter_tokens() {
+void CycleMachine::enter_tokens() {
   left_slot_ = static_cast<int>(cycle_ % rows_);
   FeedToken& feed = left_edge_[left_slot_];
   feed = {};
@@ -160,7 +160,7 @@ void CycleArray::enter_tokens() {
   }
 }
 
-void CycleArray::step_row(int r) {
+void CycleMachine::step_row(int r) {
   // What entered the edge r cycles ago is at row r.
   const int slot_now = left_slot_ - r;
   const FeedToken& token = left_edge_[slot_now < 0 ? slot_now + rows_ : slot_now];
@@ -171,7 +171,8 @@ void CycleArray::step_row(int r) {
     if (token.first) {
       walkers_[r].begin(feed_, feed_.tile(token.tile), r);
       if (double_buffer_) {
-        if (state.count == first_capacity_) throw std::logic_error("CycleArray: streams follow too closely");
+        if (state.count == first_capacity_)
+          throw std::logic_error("CycleMachine: streams follow too closely");
         const int slot = (state.head + state.count++) % first_capacity_;
         first_entries_[static_cast<std::size_t>(r) * first_capacity_ + slot] = cycle_;
       }
@@ -203,7 +204,7 @@ void CycleArray::step_row(int r) {
 }
 
 // A PE that receives the first activation of a stream takes its next weight into use.
-void CycleArray::switch_weights(int r) {
+void CycleMachine::switch_weights(int r) {
   RowState& state = row_states_[r];
   const std::int64_t* entries = first_entries_.data() + static_cast<std::size_t>(r) * first_capacity_;
   for (int i = 0; i < state.count; ++i) {
@@ -218,7 +219,7 @@ void CycleArray::switch_weights(int r) {
   }
 }
 
-void CycleArray::evaluate_specials(int r) {
+void CycleMachine::evaluate_specials(int r) {
   const RowState& state = row_states_[r];
   std::int8_t* activations = windows_.data() + r * window_length_ + window_;
   std::int32_t* psum = psum_.data() + cols_ + place(r, 0);
@@ -234,7 +235,7 @@ void CycleArray::evaluate_specials(int r) {
   }
 }
 
-void CycleArray::move_weight_pipe() {
+void CycleMachine::move_weight_pipe() {
   // A value that enters column c now reaches row `row` after that many moves.
   if (loads_on_edge_ > 0) {
     std::int64_t slot = cycle_ % cols_;
@@ -255,7 +256,7 @@ void CycleArray::move_weight_pipe() {
 }
 
 // Below the last row: each column's results in the order of its valid tokens.
-void CycleArray::collect() {
+void CycleMachine::collect() {
   const RowState& state = row_states_[rows_ - 1];
   const std::int32_t* psum = psum_.data() + cols_ + place(rows_ - 1, 0);
   const std::uint8_t* flags = bottom_flags_.data() + window_;

@@ -24,10 +24,10 @@
 
 namespace kintsugi::array {
 
-class CycleArray {
+class CycleMachine {
  public:
   // Starts fault-free.
-  CycleArray(const configs::ArrayConfig& array, configs::ConvolutionMapping mapping);
+  CycleMachine(const configs::ArrayConfig& array, configs::ConvolutionMapping mapping);
 
   // Throws std::invalid_argument if the size is not the array's, std::logic_error while a job runs.
   void load_faults(const faults::ArrayFaults& faults);

@@ -2,15 +2,15 @@
 
 namespace kintsugi::array {
 
-CycleArraySc::CycleArraySc(sc_core::sc_module_name name, const configs::ArrayConfig& array,
-                           configs::ConvolutionMapping mapping)
+CycleArray::CycleArray(sc_core::sc_module_name name, const configs::ArrayConfig& array,
+                       configs::ConvolutionMapping mapping)
     : ClockedArray(name), machine_(array, mapping) {
   SC_METHOD(on_clock);
   sensitive << clock.pos();
   dont_initialize();
 }
 
-void CycleArraySc::on_clock() {
+void CycleArray::on_clock() {
   machine_.step();
 }
 

@@ -8,11 +8,11 @@
 
 namespace kintsugi::array {
 
-class CycleArraySc final : public ClockedArray {
+class CycleArray final : public ClockedArray {
  public:
-  SC_HAS_PROCESS(CycleArraySc);
-  CycleArraySc(sc_core::sc_module_name name, const configs::ArrayConfig& array,
-               configs::ConvolutionMapping mapping);
+  SC_HAS_PROCESS(CycleArray);
+  CycleArray(sc_core::sc_module_name name, const configs::ArrayConfig& array,
+             configs::ConvolutionMapping mapping);
 
   void load_faults(const faults::ArrayFaults& faults) override { machine_.load_faults(faults); }
   void start(const LayerJob& job) override { machine_.start(job); }
@@ -21,7 +21,7 @@ class CycleArraySc final : public ClockedArray {
  private:
   void on_clock();
 
-  CycleArray machine_;
+  CycleMachine machine_;
 };
 
 }  // namespace kintsugi::array
