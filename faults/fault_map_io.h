@@ -8,8 +8,8 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <string_view>
 
+#include "configs/yaml_reader.h"
 #include "faults/fault_map.h"
 
 namespace kintsugi::faults {
@@ -25,9 +25,10 @@ inline constexpr int kMaxArrayDimension = 1024;
 
 // Reads a map, in whichever of the formats its content is. A CSV grid gives a map named after the file, every
 // 1 a fault of unknown nature. With `array`, also checks the map against it, in the same list of problems.
-// Throws common::InputError with all problems.
+// `overrides` that start with "fault_map." apply to YAML. Throws common::InputError with all problems.
 FaultMap read_fault_map(const std::filesystem::path& path,
-                        const std::optional<ArrayGeometry>& array = std::nullopt);
+                        const std::optional<ArrayGeometry>& array = std::nullopt,
+                        const configs::Overrides& overrides = {});
 
 // Checks a map that is already in memory: size, positions, bits, duplicates, contradictions. Throws
 // common::InputError with all problems, at the places the faults were read from if they are known.
@@ -38,8 +39,8 @@ std::string fault_map_yaml(const FaultMap& map);
 // One line per row of the array, 1 where a PE is named. Sites, bits, escapes and meta have no place in it.
 std::string fault_map_grid(const FaultMap& map);
 
-// By name: *.yaml or *.yml, *.yaml.gz or *.yml.gz, *.csv (a grid). Atomic. Throws common::InputError for any
-// other name.
+// By name: *.yaml or *.yml, *.yaml.gz or *.yml.gz, *.csv or *.csv.gz (a grid). Atomic. Throws
+// common::InputError for any other name.
 void write_fault_map(const std::filesystem::path& path, const FaultMap& map);
 
 }  // namespace kintsugi::faults
