@@ -1,0 +1,85 @@
+// The bench one worker has: a simulated chip, the network, and the images. Puts weights on a chip with given
+// faults, measures them, and retrains them there (FAP+T).
+//
+// Everything it returns depends on its arguments only, not on what it did before.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "array/functional_accelerator.h"
+#include "configs/campaign.h"
+#include "configs/chip.h"
+#include "faults/array_faults.h"
+#include "training/reduce/constraint.h"
+#include "training/trainer.h"
+#include "workloads/dataset.h"
+#include "workloads/deployed.h"
+#include "workloads/network.h"
+
+namespace kintsugi::training::reduce {
+
+// One byte an image, 1 where the prediction is right.
+using Correct = std::vector<std::uint8_t>;
+
+// `baseline` must be as long as `now`.
+Score score(const Correct& now, const Correct& baseline);
+std::int64_t count(const Correct& correct);
+
+// What stays the same for all tasks of a campaign; all of it must outlive the bench.
+struct BenchInputs {
+  const configs::ChipConfig* chip = nullptr;
+  const workloads::Network* network = nullptr;
+  const workloads::ImageSet* training = nullptr;
+  configs::SgdConfig sgd;  // schedule must be constant: one run then serves every amount
+  configs::Forward forward = configs::Forward::chip;
+  std::uint64_t seed = 0;
+};
+
+// Called with (steps done, parameters) at each mark, in ascending order.
+using AtMark = std::function<void(std::int64_t, const workloads::Parameters&)>;
+
+class ChipBench {
+ public:
+  ChipBench(const BenchInputs& inputs, common::ThreadPool& pool);
+
+  // Faults are loaded until the next call.
+  void insert_chip(const faults::ArrayFaults& faults);
+  const workloads::Masks& masks() const { return masks_; }
+
+  // Quantised for the inserted chip: pruned weights, its bypass bits.
+  workloads::DeployedNetwork deploy(const workloads::Parameters& parameters,
+                                    const workloads::ActivationScales& scales) const;
+  // int8 on the inserted chip.
+  Correct measure(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images);
+  // int8 on a fault-free chip; the inserted chip stays inserted.
+  Correct measure_fault_free(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images);
+  Correct measure_float(const workloads::Parameters& parameters, const workloads::ImageSet& images);
+
+  // Retrains `start` through the inserted chip up to the last of `marks` (ascending, may hold 0) with random
+  // streams named `stream`. `progress` is called with the number of steps done since its last call.
+  void retrain(const workloads::Parameters& start, const workloads::ActivationScales& scales,
+               const std::string& stream, std::span<const std::int64_t> marks, const AtMark& at_mark,
+               const std::function<void(std::int64_t)>& progress);
+
+ private:
+  Correct run(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images,
+              const faults::ArrayFaults& faults);
+
+  BenchInputs inputs_;
+  common::ThreadPool& pool_;
+  array::FunctionalAccelerator accelerator_;
+  faults::ArrayFaults faults_;
+  workloads::Masks masks_;
+};
+
+// PEs whose fault acts in spite of the bypass: an unbypassed faulty PE, or a bypassed one with a fault in one
+// of the two registers that neighbours read.
+std::int64_t live_faulty_pes(const faults::ArrayFaults& faults);
+
+}  // namespace kintsugi::training::reduce

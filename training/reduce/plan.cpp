@@ -1,0 +1,51 @@
+#include "training/reduce/plan.h"
+
+#include <fmt/format.h>
+
+namespace kintsugi::training::reduce {
+
+std::string to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::ship:
+      return "ship";
+    case Verdict::retrain:
+      return "retrain";
+    case Verdict::reject:
+      return "reject";
+  }
+  return "";
+}
+
+ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Constraint& constraint,
+                     configs::PolicyName policy, std::int64_t least_steps, std::int64_t steps_per_epoch) {
+  ChipPlan plan;
+  plan.facts = facts;
+  const ChipAmount amount = envelope.at(facts.fault_rate);
+  plan.reason = amount.reason;
+  if (constraint.judge(facts.before) == Outcome::pass) {
+    plan.verdict = Verdict::ship;
+    plan.reason = "accuracy before retraining meets the constraint beyond its 95 % interval";
+  } else if (!amount.steps) {
+    plan.verdict = Verdict::reject;
+  } else if (*amount.steps > 0) {
+    plan.verdict = Verdict::retrain;
+    plan.planned_steps = *amount.steps;
+  } else if (constraint.met(facts.before) || policy == configs::PolicyName::fixed) {
+    plan.verdict = Verdict::ship;
+    plan.reason += ": no retraining needed";
+  } else {
+    plan.verdict = Verdict::retrain;
+    plan.planned_steps = least_steps;
+    plan.reason += " is 0 steps, but this chip measurably misses the constraint: the least evaluated amount";
+  }
+  if (plan.verdict == Verdict::retrain && facts.live_faults > 0)
+    plan.reason += fmt::format(
+        "; {} PEs have faults that no bypass hides, and resilience was characterised without such faults: "
+        "the "
+        "amount is a guess, judge by the reached accuracy",
+        facts.live_faults);
+  plan.planned_epochs = static_cast<double>(plan.planned_steps) / static_cast<double>(steps_per_epoch);
+  return plan;
+}
+
+}  // namespace kintsugi::training::reduce

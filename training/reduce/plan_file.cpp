@@ -1,0 +1,176 @@
+#include "training/reduce/plan_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <set>
+
+#include "common/text.h"
+#include "configs/yaml_reader.h"
+
+namespace kintsugi::training::reduce {
+namespace {
+
+using common::format_number;
+
+constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
+
+std::string constraint_yaml(const configs::ConstraintConfig& constraint) {
+  return constraint.accuracy
+             ? fmt::format("{{accuracy: {}}}", format_number(*constraint.accuracy))
+             : fmt::format("{{accuracy_drop: {}}}", format_number(constraint.accuracy_drop.value_or(0)));
+}
+
+std::string policy_yaml(const configs::PolicyConfig& policy) {
+  switch (policy.name) {
+    case configs::PolicyName::max:
+      return "{name: max}";
+    case configs::PolicyName::mean:
+      return "{name: mean}";
+    case configs::PolicyName::fixed:
+      return fmt::format("{{name: fixed, steps: {}}}", policy.steps);
+  }
+  return "";
+}
+
+std::string chip_yaml(const ChipPlan& plan) {
+  const ChipFacts& facts = plan.facts;
+  std::string rates;
+  for (const auto& [layer, rate] : facts.mapped_fault_rate)
+    rates += fmt::format("{}{}: {}", rates.empty() ? "" : ", ", yaml_scalar(layer), format_number(rate));
+  const Interval change = facts.before.change();
+  return fmt::format(
+      "    - id: {}\n"
+      "      fault_map: {}\n"
+      "      fault_map_sha256: {}\n"
+      "      faulty_pes: {}\n"
+      "      fault_rate: {}\n"
+      "      assumed_maskable: {}\n"
+      "      live_faults: {}\n"
+      "      mapped_fault_rate: {{{}}}\n"
+      "      accuracy_before: {}\n"
+      "      accuracy_change: {}  # against the fault-free chip; 95 % interval {:+.5f} ... {:+.5f}\n"
+      "      before: {{correct: {}, gained: {}, lost: {}}}\n"
+      "      plan: {}\n"
+      "      planned_steps: {}\n"
+      "      planned_epochs: {}\n"
+      "      reason: {}\n",
+      yaml_scalar(facts.id), yaml_scalar(facts.fault_map), facts.fault_map_sha256, facts.faulty_pes,
+      format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults, rates,
+      format_number(facts.before.accuracy()), format_number(change.estimate), change.low, change.high,
+      facts.before.correct, facts.before.gained, facts.before.lost, to_string(plan.verdict),
+      plan.planned_steps, format_number(plan.planned_epochs), yaml_scalar(plan.reason));
+}
+
+ChipPlan read_chip_plan(configs::Section section, std::int64_t images) {
+  ChipPlan plan;
+  ChipFacts& facts = plan.facts;
+  facts.id = section.text("id");
+  facts.fault_map = section.text("fault_map");
+  facts.fault_map_sha256 = section.text("fault_map_sha256");
+  facts.faulty_pes = section.integer("faulty_pes", 0, kAny);
+  facts.fault_rate = section.real("fault_rate", 0, 1);
+  facts.assumed_maskable = section.integer("assumed_maskable", 0, kAny);
+  facts.live_faults = section.integer("live_faults", 0, kAny);
+  configs::Section rates = section.section("mapped_fault_rate");
+  for (const std::string& layer : rates.keys())
+    facts.mapped_fault_rate.emplace_back(layer, rates.real(layer, 0, 1));
+  section.real("accuracy_before", 0, 1);  // for people; `before` has the counts
+  section.real("accuracy_change", -1, 1);
+  configs::Section before = section.section("before");
+  facts.before = {images, before.integer("correct", 0, images), before.integer("gained", 0, images),
+                  before.integer("lost", 0, images)};
+  plan.verdict = section.choice<Verdict>(
+      "plan", {{"ship", Verdict::ship}, {"retrain", Verdict::retrain}, {"reject", Verdict::reject}});
+  plan.planned_steps = section.integer("planned_steps", 0, kAny);
+  plan.planned_epochs = section.real("planned_epochs", 0, 1e18);
+  plan.reason = section.text("reason");
+  if ((plan.verdict == Verdict::retrain) != (plan.planned_steps > 0))
+    section.error("planned_steps",
+                  fmt::format("'plan: {}' does not go with {} planned steps; retrain needs at "
+                              "least 1, ship and reject need 0",
+                              to_string(plan.verdict), plan.planned_steps));
+  return plan;
+}
+
+}  // namespace
+
+std::string yaml_scalar(std::string_view text) {
+  const bool plain =
+      !text.empty() && ((text[0] >= 'a' && text[0] <= 'z') || (text[0] >= 'A' && text[0] <= 'Z')) &&
+      text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./") ==
+          std::string_view::npos;
+  static constexpr std::string_view kWords[] = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"};
+  std::string lower(text);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  if (plain && std::find(std::begin(kWords), std::end(kWords), lower) == std::end(kWords))
+    return std::string(text);
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (c == '\n')
+      out += "\\n";
+    else
+      out += c;
+  }
+  return out + '"';
+}
+
+std::string plan_yaml(const Plan& plan) {
+  std::string text = fmt::format(
+      "# What is done with each chip; made by kintsugi reduce plan. Amounts are mini-batch steps.\n"
+      "plan:\n"
+      "  version: 1\n"
+      "  network: {}\n"
+      "  weights_sha256: {}\n"
+      "  dataset: {}\n"
+      "  decided_on: {}\n"
+      "  constraint: {}\n"
+      "  policy: {}\n"
+      "  steps_per_epoch: {}\n"
+      "  baseline: {{images: {}, correct: {}, accuracy: {}}}\n"
+      "  chips:{}\n",
+      yaml_scalar(plan.network), plan.weights_sha256, yaml_scalar(plan.dataset), plan.decided_on,
+      constraint_yaml(plan.constraint), policy_yaml(plan.policy), plan.steps_per_epoch, plan.baseline.images,
+      plan.baseline.correct, format_number(plan.baseline.accuracy()), plan.chips.empty() ? " []" : "");
+  for (const ChipPlan& chip : plan.chips) text += chip_yaml(chip);
+  return text;
+}
+
+Plan read_plan(const std::filesystem::path& file) {
+  configs::YamlFile yaml(file, "plan");
+  configs::Section root = yaml.root();
+  Plan plan;
+  root.integer("version", 1, 1);
+  plan.network = root.text("network");
+  plan.weights_sha256 = root.text("weights_sha256");
+  plan.dataset = root.text("dataset");
+  plan.decided_on = root.text("decided_on");
+  configs::Section constraint = root.section("constraint");
+  if (constraint.has("accuracy"))
+    plan.constraint.accuracy = constraint.real("accuracy", 0, 1);
+  else
+    plan.constraint.accuracy_drop = constraint.real("accuracy_drop", 0, 1);
+  configs::Section policy = root.section("policy");
+  plan.policy.name = policy.choice<configs::PolicyName>("name", {{"max", configs::PolicyName::max},
+                                                                 {"mean", configs::PolicyName::mean},
+                                                                 {"fixed", configs::PolicyName::fixed}});
+  if (plan.policy.name == configs::PolicyName::fixed) plan.policy.steps = policy.integer("steps", 0, kAny);
+  plan.steps_per_epoch = root.integer("steps_per_epoch", 1, kAny);
+  configs::Section baseline = root.section("baseline");
+  plan.baseline.images = baseline.integer("images", 1, kAny);
+  plan.baseline.correct = baseline.integer("correct", 0, plan.baseline.images);
+  baseline.real("accuracy", 0, 1);
+  std::set<std::string> ids;
+  for (configs::Section& chip : root.sections("chips")) {
+    plan.chips.push_back(read_chip_plan(chip, plan.baseline.images));
+    if (!ids.insert(plan.chips.back().facts.id).second)
+      chip.error("id", fmt::format("chip '{}' stands in the plan twice", plan.chips.back().facts.id));
+  }
+  yaml.finish();
+  return plan;
+}
+
+}  // namespace kintsugi::training::reduce

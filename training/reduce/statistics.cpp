@@ -1,0 +1,30 @@
+#include "training/reduce/statistics.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace kintsugi::training::reduce {
+
+Interval wilson(std::int64_t hits, std::int64_t trials) {
+  if (trials <= 0) return {0, 0, 1};
+  const double n = static_cast<double>(trials);
+  const double p = static_cast<double>(hits) / n;
+  const double z2 = kZ95 * kZ95;
+  const double centre = (p + z2 / (2 * n)) / (1 + z2 / n);
+  const double half = kZ95 * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n);
+  // At the ends the exact bounds are 0 and 1; rounding must not leave them.
+  return {p, hits == 0 ? 0 : std::max(0.0, centre - half), hits == trials ? 1 : std::min(1.0, centre + half)};
+}
+
+Interval paired_difference(std::int64_t gained, std::int64_t lost, std::int64_t images) {
+  if (images <= 0) return {0, -1, 1};
+  const double n = static_cast<double>(images) + 2;
+  const double up = static_cast<double>(gained + 1) / n;
+  const double down = static_cast<double>(lost + 1) / n;
+  const double centre = up - down;
+  const double half = kZ95 * std::sqrt((up + down - centre * centre) / n);
+  return {static_cast<double>(gained - lost) / static_cast<double>(images), std::max(-1.0, centre - half),
+          std::min(1.0, centre + half)};
+}
+
+}  // namespace kintsugi::training::reduce
