@@ -1,0 +1,100 @@
+// One mini-batch forward and backward: loss and gradients of every parameter.
+//
+// The forward pass is float, or runs its GEMMs on the simulated chip; everything behind a GEMM (bias,
+// batch-norm over the batch, ReLU, pooling, requantisation) works on the values it was given, and so does the
+// backward pass: weight gradients use the inputs the chip saw, data gradients the weights it was given.
+// Rounding is passed straight through; a value that quantisation clamped passes no gradient. Buffers and
+// primitives are made once.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/thread_pool.h"
+#include "training/activation.h"
+#include "training/chip_forward.h"
+#include "training/shards.h"
+#include "training/stage_gemm.h"
+#include "workloads/network.h"
+#include "workloads/tensor.h"
+
+namespace kintsugi::training {
+
+// Where dropout takes its random numbers from: stream (seed, stream + "/dropout/" + layer, step and shard).
+struct DropoutSource {
+  std::uint64_t seed = 0;
+  std::string stream;
+  std::int64_t step = 0;
+};
+
+class BatchPass {
+ public:
+  // `network` and `pool` must outlive the pass. Throws common::InputError if batch-norm would see a single
+  // value per channel, or a pooling window is too large.
+  BatchPass(const workloads::Network& network, std::int64_t batch, common::ThreadPool& pool,
+            const std::optional<ChipInTheLoop>& chip);
+
+  const std::vector<Shard>& shards() const { return shards_; }
+  // batch × in.count() of the first stage, to be filled before run(): N, H, W, C if that is a convolution,
+  // otherwise flat in the order C, H, W.
+  std::span<float> input() { return x_.front(); }
+
+  // Returns the batch's mean loss; updates running statistics of batch-norm in `parameters`.
+  double run(workloads::Parameters& parameters, std::span<const std::int32_t> labels,
+             const DropoutSource& dropout);
+
+  // Of the last run. One tensor per trainable parameter, in its shape.
+  const workloads::Parameters& gradients() const { return gradients_; }
+  std::span<const float> logits() const { return x_.back(); }
+  // Batch × pooled map (N, H, W, C): where stage s's gradients go; see training/activation.h.
+  std::span<const std::uint16_t> routes(std::size_t s) const { return stages_[s].route; }
+
+ private:
+  struct StageState {
+    const workloads::Stage* stage = nullptr;
+    std::string weight, bias, norm_weight, norm_bias, norm_mean, norm_variance;  // parameter names
+    Window window;
+    bool flatten = false;  // N, H, W, C becomes N, C, H, W on the way to the next stage
+    bool last = false;
+    std::vector<float> z;          // GEMM results
+    std::vector<float> activated;  // before a global average
+    std::vector<float> y;          // results in N, H, W, C, where the next stage wants another order
+    std::vector<std::uint16_t> route;
+    std::vector<std::uint8_t> gate;  // results that pass a gradient (not clamped, not dropped)
+    std::vector<std::int8_t> q;      // what the chip reads
+    float q_scale = 1;
+    std::vector<float> seen_weight;
+    std::vector<float> alpha, beta, mean, inverse_deviation;
+    std::vector<float> gradient_mean, gradient_slope;
+    std::vector<double> sums, products;  // shards × channels
+    std::vector<std::vector<float>> shard_gradients;
+  };
+
+  void forward_gemm(std::size_t s, const workloads::Parameters& parameters);
+  void prepare_affine(std::size_t s, workloads::Parameters& parameters);
+  void finish_stage(std::size_t s, const DropoutSource& dropout);
+  void quantize_results(std::size_t s, std::span<float> values);
+  void deliver(std::size_t s, std::size_t shard, const float* y, const DropoutSource& dropout);
+  void backward(std::size_t s, const std::vector<float>& dout, std::vector<float>& din);
+  void collect(std::size_t s, const float* dout, std::size_t shard);
+  void reduce_weight_gradients();
+  std::int64_t rows(const StageState& state, std::size_t shard) const;
+  float* z_at(std::vector<float>& buffer, const StageState& state, std::size_t shard) const;
+
+  const workloads::Network* network_;
+  std::int64_t batch_;
+  common::ThreadPool* pool_;
+  std::optional<ChipForward> chip_;
+  std::vector<Shard> shards_;
+  std::vector<StageState> stages_;
+  std::vector<StageGemm> gemms_;
+  std::vector<std::vector<float>> x_;  // stage inputs; the last is the logits
+  std::vector<std::int8_t> rounded_;   // results as int8, before reordering
+  std::vector<float> gradient_a_, gradient_b_, gradient_y_, gradient_z_;
+  workloads::Parameters gradients_;
+};
+
+}  // namespace kintsugi::training

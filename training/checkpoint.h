@@ -1,0 +1,32 @@
+// A training run's state as one file: parameters, momentum, the number of steps done, and which run it is.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "training/trainer.h"
+
+namespace kintsugi::training {
+
+struct RunState {
+  std::int64_t steps = 0;
+  workloads::Parameters parameters;
+  workloads::Parameters momentum;
+};
+
+// A digest of everything that a run's bytes follow from, so that a checkpoint is only ever continued by the
+// run that wrote it. (Which faults are loaded in the accelerator cannot be asked; masks and scales are in.)
+std::string run_identity(const workloads::Network& network, const workloads::Parameters& start,
+                         const workloads::ImageSet& images, const TrainerOptions& options,
+                         const workloads::Masks& masks, const std::optional<ChipInTheLoop>& chip);
+
+// A .safetensors file with tensors "parameter/<name>" and "momentum/<name>".
+void write_checkpoint(const std::filesystem::path& file, const RunState& state, const std::string& identity);
+
+// Throws common::InputError for a damaged file, one that is no checkpoint, and one of another run.
+// `expected` gives the names and shapes that must be there.
+RunState read_checkpoint(const std::filesystem::path& file, const std::string& identity,
+                         const RunState& expected);
+
+}  // namespace kintsugi::training

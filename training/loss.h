@@ -1,0 +1,14 @@
+// Softmax cross-entropy and its gradient.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace kintsugi::training {
+
+// logits: images × classes. Returns the sum over images of −log softmax(logits)[label]; dlogits receives
+// (softmax − one-hot) · `weight` (1 / batch size for a mean loss). Computed in double precision.
+double softmax_cross_entropy(const float* logits, std::span<const std::int32_t> labels, std::int64_t classes,
+                             double weight, float* dlogits);
+
+}  // namespace kintsugi::training
