@@ -26,6 +26,12 @@ constexpr std::size_t kMostProblems = 1000;
 
 enum Column { kChip, kRow, kCol, kSite, kBit, kStuckAt, kEscape, kColumns };
 
+std::string listed(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
+  return out;
+}
+
 // Splits without copying; lines with quotes take the general parser.
 void split_cells(std::string_view line, const std::string& file, int number, common::Diagnostics& diagnostics,
                  std::vector<common::CsvCell>& cells) {
@@ -91,8 +97,7 @@ struct Lot::Reader {
       error({file, line, 0},
             fmt::format("there is no column '{}'{}; the columns are {}. Say which is which with "
                         "--chip-column, --row-column, --col-column",
-                        *names[i], near ? fmt::format(", did you mean '{}'?", *near) : "",
-                        fmt::join(found, ", ")));
+                        *names[i], near ? fmt::format(", did you mean '{}'?", *near) : "", listed(found)));
     }
     const int nature = (at[kSite] >= 0) + (at[kBit] >= 0) + (at[kStuckAt] >= 0);
     if (nature != 0 && nature != 3)
