@@ -45,7 +45,9 @@ std::vector<Expected> expected_parameters(const Network& network) {
 }
 
 std::string text(const std::vector<std::int64_t>& shape) {
-  return fmt::format("({})", fmt::join(shape, ", "));
+  std::string sizes;
+  for (const std::int64_t d : shape) sizes += fmt::format("{}{}", sizes.empty() ? "" : ", ", d);
+  return "(" + sizes + ")";
 }
 
 // C (rows×cols) = A (rows×depth) · B (depth×cols), or · Bᵀ with B stored cols×depth. All row-major and dense.
