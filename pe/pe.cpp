@@ -1,0 +1,65 @@
+#include "pe/pe.h"
+
+namespace kintsugi::pe {
+
+std::ostream& operator<<(std::ostream& out, const ActivationToken& token) {
+  return out << int{token.value} << (token.valid ? token.first ? " first" : " valid" : " idle");
+}
+
+std::ostream& operator<<(std::ostream& out, const PsumToken& token) {
+  return out << token.value << (token.valid ? token.first ? " first" : " valid" : " idle");
+}
+
+std::ostream& operator<<(std::ostream& out, const WeightToken& token) {
+  out << int{token.value};
+  return token.valid ? out << " for row " << token.row : out << " idle";
+}
+
+void sc_trace(sc_core::sc_trace_file* file, const ActivationToken& token, const std::string& name) {
+  sc_core::sc_trace(file, token.value, name + ".value", 8);
+  sc_core::sc_trace(file, token.valid, name + ".valid");
+  sc_core::sc_trace(file, token.first, name + ".first");
+}
+
+void sc_trace(sc_core::sc_trace_file* file, const PsumToken& token, const std::string& name) {
+  sc_core::sc_trace(file, token.value, name + ".value", 32);
+  sc_core::sc_trace(file, token.valid, name + ".valid");
+  sc_core::sc_trace(file, token.first, name + ".first");
+}
+
+void sc_trace(sc_core::sc_trace_file* file, const WeightToken& token, const std::string& name) {
+  sc_core::sc_trace(file, token.value, name + ".value", 8);
+  sc_core::sc_trace(file, token.valid, name + ".valid");
+  sc_core::sc_trace(file, token.row, name + ".row", 16);
+}
+
+Pe::Pe(sc_core::sc_module_name name, int row, int accumulator_bits, bool weight_double_buffer)
+    : sc_core::sc_module(name),
+      row_(row),
+      accumulator_bits_(accumulator_bits),
+      double_buffer_(weight_double_buffer) {
+  SC_METHOD(on_clock);
+  sensitive << clock.pos();
+  dont_initialize();
+}
+
+void Pe::set_faults(const PeHooks& hooks, bool bypass) {
+  hooks_ = hooks;
+  bypass_ = bypass;
+}
+
+void Pe::on_clock() {
+  const ActivationToken& activation = act_in.read();
+  // Before the shadow register latches: a switch in the same cycle takes its old value.
+  if (double_buffer_ && activation.valid && activation.first) active_ = shadow_;
+  const PeOutputs out =
+      evaluate(hooks_, bypass_, active_, activation.value, psum_in.read().value, accumulator_bits_);
+  psum_out.write({out.psum, activation.valid, activation.first});
+  act_out.write({static_cast<std::int8_t>(out.activation), activation.valid, activation.first});
+
+  const WeightToken& weight = weight_in.read();
+  weight_out.write(weight);
+  if (weight.valid && weight.row == row_) (double_buffer_ ? shadow_ : active_) = weight.value;
+}
+
+}  // namespace kintsugi::pe

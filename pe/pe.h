@@ -1,0 +1,74 @@
+// One processing element as a SystemC module: pe/datapath.h between registers.
+//
+// Activations come from the left and go on to the right, partial sums come from above and go on below, one
+// PE a cycle. Weights fall through a pipe of registers of their own, one row a cycle, and a PE takes the
+// weight that carries its row's number. With double buffering it takes it into a shadow register and brings
+// it into use with the activation marked `first`; otherwise straight into the register in use.
+#pragma once
+
+#include <cstdint>
+#include <ostream>
+#include <string>
+#include <systemc>
+
+#include "pe/datapath.h"
+
+namespace kintsugi::pe {
+
+struct ActivationToken {
+  std::int8_t value = 0;
+  bool valid = false;
+  bool first = false;  // begins a stream
+  friend bool operator==(const ActivationToken&, const ActivationToken&) = default;
+};
+
+struct PsumToken {
+  std::int32_t value = 0;
+  bool valid = false;
+  bool first = false;
+  friend bool operator==(const PsumToken&, const PsumToken&) = default;
+};
+
+struct WeightToken {
+  std::int8_t value = 0;
+  bool valid = false;
+  std::int16_t row = 0;  // which row shall take it
+  friend bool operator==(const WeightToken&, const WeightToken&) = default;
+};
+
+std::ostream& operator<<(std::ostream& out, const ActivationToken& token);
+std::ostream& operator<<(std::ostream& out, const PsumToken& token);
+std::ostream& operator<<(std::ostream& out, const WeightToken& token);
+void sc_trace(sc_core::sc_trace_file* file, const ActivationToken& token, const std::string& name);
+void sc_trace(sc_core::sc_trace_file* file, const PsumToken& token, const std::string& name);
+void sc_trace(sc_core::sc_trace_file* file, const WeightToken& token, const std::string& name);
+
+class Pe : public sc_core::sc_module {
+ public:
+  sc_core::sc_in<bool> clock{"clock"};
+  sc_core::sc_in<ActivationToken> act_in{"act_in"};
+  sc_core::sc_out<ActivationToken> act_out{"act_out"};
+  sc_core::sc_in<PsumToken> psum_in{"psum_in"};
+  sc_core::sc_out<PsumToken> psum_out{"psum_out"};
+  sc_core::sc_in<WeightToken> weight_in{"weight_in"};
+  sc_core::sc_out<WeightToken> weight_out{"weight_out"};
+
+  SC_HAS_PROCESS(Pe);
+  // accumulator_bits 16 … 32. Starts sound and not bypassed.
+  Pe(sc_core::sc_module_name name, int row, int accumulator_bits, bool weight_double_buffer);
+
+  void set_faults(const PeHooks& hooks, bool bypass);
+
+ private:
+  void on_clock();
+
+  int row_;
+  int accumulator_bits_;
+  bool double_buffer_;
+  bool bypass_ = false;
+  PeHooks hooks_;
+  std::int8_t active_ = 0;
+  std::int8_t shadow_ = 0;
+};
+
+}  // namespace kintsugi::pe
