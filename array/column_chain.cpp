@@ -35,6 +35,15 @@ void add_pairs(const std::int16_t* activations, const std::int32_t* words, std::
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(psums + i * kLanes), sum[i]);
 }
 
+// One PE for the whole block. Inlined with a constant width, and with the hooks by value so that they stay in
+// registers, this becomes vector code.
+[[gnu::always_inline]] inline void evaluate_block(const pe::PeHooks hooks, const bool bypass,
+                                                  const std::int32_t weight, const std::int16_t* a,
+                                                  const int accumulator_bits, std::int32_t* psums) {
+  for (std::int64_t m = 0; m < kChainBlock; ++m)
+    psums[m] = pe::evaluate(hooks, bypass, weight, a[2 * m], psums[m], accumulator_bits).psum;
+}
+
 }  // namespace
 
 void ActivationBlock::load(const std::int8_t* a, std::int64_t lda, std::int64_t positions, std::int64_t used,
@@ -98,9 +107,10 @@ void ColumnChain::run(const ActivationBlock& activations, int accumulator_bits, 
     if (i == breaks_.size()) break;
     const ChainBreak& at = breaks_[i];
     const std::int16_t* a = activations.pair(at.row / 2) + at.row % 2;
-    for (std::int64_t m = 0; m < kChainBlock; ++m)
-      psums[m] =
-          pe::evaluate(at.hooks, at.bypass, break_weights_[i], a[2 * m], psums[m], accumulator_bits).psum;
+    if (accumulator_bits == 32)
+      evaluate_block(at.hooks, at.bypass, break_weights_[i], a, 32, psums);
+    else
+      evaluate_block(at.hooks, at.bypass, break_weights_[i], a, accumulator_bits, psums);
   }
   for (std::int64_t m = 0; m < kChainBlock; ++m)
     psums[m] = pe::sign_extend(static_cast<std::uint32_t>(psums[m]), accumulator_bits);
