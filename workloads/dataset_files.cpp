@@ -67,13 +67,14 @@ Idx read_idx(const fs::path& folder, const std::string& name, std::size_t rank) 
   Idx idx;
   idx.bytes = common::read_file_maybe_gzip(file);
   idx.data_begin = 4 + 4 * rank;
-  if (idx.bytes.size() < idx.data_begin) fail(file, "the file ends inside its header; get it again");
+  if (idx.bytes.size() < 4) fail(file, "the file ends inside its header; get it again");
   const std::uint32_t magic = big_endian_32(idx.bytes, 0), wanted = 0x800 | static_cast<std::uint32_t>(rank);
   if (magic != wanted)
     fail(file,
          fmt::format("this is not an IDX file of unsigned bytes with {} dimensions (it starts with 0x{:08x} "
                      "instead of 0x{:08x})",
                      rank, magic, wanted));
+  if (idx.bytes.size() < idx.data_begin) fail(file, "the file ends inside its header; get it again");
   std::uint64_t count = 1;
   for (std::size_t i = 0; i < rank; ++i) {
     idx.shape.push_back(big_endian_32(idx.bytes, 4 + 4 * i));
