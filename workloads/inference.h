@@ -1,7 +1,10 @@
 // Runs a deployed network on an accelerator, layer by layer, and reports what each layer cost.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -9,19 +12,20 @@
 #include "workloads/dataset.h"
 #include "workloads/deployed.h"
 #include "workloads/network.h"
+#include "workloads/tensor.h"
 
 namespace kintsugi::workloads {
 
 // One line of layers.csv, summed over all batches.
 struct LayerReport {
   std::string layer;
-  std::int64_t m = 0, k = 0, n = 0;   // of one batch
+  std::int64_t m = 0, k = 0, n = 0;  // of one batch
   std::int64_t tiles = 0;
   std::int64_t cycles = 0;
   std::int64_t stall_cycles = 0;
   std::int64_t macs = 0;
-  double utilization = 0;             // macs / (cycles · R · C)
-  double mapped_fault_rate = 0;       // share of the layer's weights on bypassed PEs
+  double utilization = 0;        // macs / (cycles · R · C)
+  double mapped_fault_rate = 0;  // share of the layer's weights on bypassed PEs
 };
 
 struct InferenceResult {
@@ -30,9 +34,15 @@ struct InferenceResult {
   std::vector<LayerReport> layers;
 };
 
+// Shown, batch after batch and stage after stage, what a stage left in device memory: int8 (M×out_c, before
+// any pooling), or int32 accumulators for a last stage without global average.
+using LayerOutputObserver = std::function<void(std::size_t stage, std::span<const std::byte> raw)>;
+
 // All images of the set, `batch` at a time. Faults must be loaded; `faults` is used for mapped rates only.
-InferenceResult infer(array::Accelerator& accelerator, const Network& network, const DeployedNetwork& deployed,
-                      const ImageSet& images, std::int64_t batch, const faults::ArrayFaults& faults);
+// Throws common::InputError if the device's memory cannot hold the network at this batch size.
+InferenceResult infer(array::Accelerator& accelerator, const Network& network,
+                      const DeployedNetwork& deployed, const ImageSet& images, std::int64_t batch,
+                      const faults::ArrayFaults& faults, const LayerOutputObserver& observe = {});
 
 // Predictions of the float network.
 std::vector<std::int32_t> float_predictions(const Network& network, const Parameters& parameters,
