@@ -57,7 +57,7 @@ std::string help() {
 
 int dispatch(const std::vector<std::string>& words) {
   if (words.empty()) {
-    std::cerr << help();
+    std::cerr << "kintsugi: error: no command was given\n\n" << help();
     return sim::kExitBadInput;
   }
   if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") {

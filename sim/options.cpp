@@ -99,7 +99,7 @@ bool OptionParser::parse(const std::vector<std::string>& arguments) {
   all.add(own_).add(common);
   const auto described = [&](const std::string& option) -> std::string {
     const auto* found = all.find_nothrow(option, false);
-    return found ? fmt::format("--{}: {}", option, found->description()) : "--" + option;
+    return found ? found->description() : std::string("see the help");
   };
   const auto fail = [&](const std::string& message) {
     throw common::InputError(
@@ -132,7 +132,8 @@ bool OptionParser::parse(const std::vector<std::string>& arguments) {
     fail(fmt::format("unknown option '{}'{}", problem.get_option_name(),
                      near ? fmt::format("; did you mean '--{}'?", *near) : ""));
   } catch (const po::required_option& problem) {
-    fail(fmt::format("missing {}", described(name_of(problem))));
+    fail(fmt::format("the option --{} is missing ({}); add it", name_of(problem),
+                     described(name_of(problem))));
   } catch (const po::multiple_occurrences& problem) {
     fail(fmt::format("--{} was given more than once; give it once", name_of(problem)));
   } catch (const po::invalid_command_line_syntax& problem) {
@@ -140,7 +141,7 @@ bool OptionParser::parse(const std::vector<std::string>& arguments) {
     switch (problem.kind()) {
       case Kind::missing_parameter:
       case Kind::empty_adjacent_parameter:
-        fail(fmt::format("--{} needs a value; {}", name_of(problem), described(name_of(problem))));
+        fail(fmt::format("--{} needs a value: {}", name_of(problem), described(name_of(problem))));
         break;
       case Kind::extra_parameter:
         fail(fmt::format("--{} takes no value; write it alone", name_of(problem)));
@@ -149,7 +150,7 @@ bool OptionParser::parse(const std::vector<std::string>& arguments) {
         fail(problem.what());
     }
   } catch (const po::validation_error& problem) {
-    fail(fmt::format("{}; {}", problem.what(), described(name_of(problem))));
+    fail(fmt::format("{}; it is: {}", problem.what(), described(name_of(problem))));
   } catch (const po::error& problem) {
     fail(problem.what());
   }
