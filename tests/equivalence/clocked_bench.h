@@ -19,9 +19,9 @@ namespace kintsugi::test {
 class ClockedBench : public sc_core::sc_module {
  public:
   SC_HAS_PROCESS(ClockedBench);
-  ClockedBench(const configs::ArrayConfig& array, configs::ConvolutionMapping mapping, bool with_cycle,
-               bool with_pe)
-      : sc_core::sc_module(sc_core::sc_module_name("bench")) {
+  ClockedBench(sc_core::sc_module_name name, const configs::ArrayConfig& array,
+               configs::ConvolutionMapping mapping, bool with_cycle, bool with_pe)
+      : sc_core::sc_module(name) {
     sc_core::sc_report_handler::set_actions(sc_core::SC_WARNING, sc_core::SC_THROW);
     if (with_cycle) arrays_.push_back(std::make_unique<array::CycleArray>("cycle", array, mapping));
     if (with_pe) arrays_.push_back(std::make_unique<array::PeArray>("pe", array, mapping));

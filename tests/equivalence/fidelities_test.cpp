@@ -123,7 +123,7 @@ TEST_P(Fidelities, agree_in_every_bit_and_cycle) {
       const bool with_pe = pe_is_affordable(c) && (!two_jobs || pe_is_affordable(second));
       common::ThreadPool pool(1);
       array::FunctionalEngine engine(c.array, c.mapping, &pool);
-      test::ClockedBench bench(c.array, c.mapping, true, with_pe);
+      test::ClockedBench bench("bench", c.array, c.mapping, true, with_pe);
       bench.run([&] {
         check_job(c, bench, engine);
         if (two_jobs) check_job(second, bench, engine);

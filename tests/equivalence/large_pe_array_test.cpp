@@ -20,7 +20,7 @@ TEST(LargePeArray, one_short_tile) {
                                                            test::all_sites(), test::BypassKind::partial, 32);
     const auto activations = test::random_int8(random, shape.activation_bytes());
     const auto weights = test::random_int8(random, shape.weight_bytes());
-    auto& bench = *new test::ClockedBench(chip, mapping, true, true);
+    auto& bench = *new test::ClockedBench("bench", chip, mapping, true, true);
     bench.run([&] {
       std::vector<std::vector<std::int32_t>> found;
       for (std::size_t i = 0; i < 2; ++i) bench.array(i).load_faults(faults);

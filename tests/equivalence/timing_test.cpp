@@ -48,7 +48,7 @@ class Timing : public ::testing::TestWithParam<TimingCase> {};
 TEST_P(Timing, last_result_is_not_there_a_cycle_before) {
   const TimingCase t = GetParam();
   test::in_child([t] {
-    test::ClockedBench bench(chip_of(t), configs::ConvolutionMapping::im2col, true, true);
+    test::ClockedBench bench("bench", chip_of(t), configs::ConvolutionMapping::im2col, true, true);
     bench.run([&] {
       for (std::size_t i = 0; i < bench.arrays(); ++i) {
         SCOPED_TRACE(bench.array(i).basename());
@@ -116,7 +116,7 @@ TEST(Timing, every_result_of_the_worked_example) {
   for (const bool double_buffer : {true, false})
     test::in_child([double_buffer] {
       const configs::ArrayConfig chip = chip_of({3, 2, 0, 0, 0, double_buffer, 0});
-      test::ClockedBench bench(chip, configs::ConvolutionMapping::im2col, true, true);
+      test::ClockedBench bench("bench", chip, configs::ConvolutionMapping::im2col, true, true);
       bench.run([&] {
         const std::vector<std::int64_t> expected =
             double_buffer ? std::vector<std::int64_t>{6, 7, 7, 8, 9, 10, 10, 11}
@@ -133,7 +133,7 @@ TEST(Timing, every_result_of_the_worked_example) {
 TEST(Timing, every_result_comes_when_the_schedule_says) {
   test::in_child([] {
     const TimingCase t{5, 4, 7, 5, 4, true, 0};
-    test::ClockedBench bench(chip_of(t), configs::ConvolutionMapping::im2col, true, true);
+    test::ClockedBench bench("bench", chip_of(t), configs::ConvolutionMapping::im2col, true, true);
     bench.run([&] {
       for (std::size_t i = 0; i < bench.arrays(); ++i) {
         const auto found = arrivals(bench, i, array::gemm_shape(t.m, t.k, t.n), {5});
@@ -175,7 +175,7 @@ TEST(Timing, scale_sim_layers_on_the_stepped_array) {
 TEST(Timing, misuse_is_refused) {
   test::in_child([] {
     const TimingCase t{2, 2, 2, 2, 2, true, 0};
-    test::ClockedBench bench(chip_of(t), configs::ConvolutionMapping::im2col, true, true);
+    test::ClockedBench bench("bench", chip_of(t), configs::ConvolutionMapping::im2col, true, true);
     bench.run([&] {
       for (std::size_t i = 0; i < bench.arrays(); ++i) {
         Ones ones(array::gemm_shape(t.m, t.k, t.n)), other(ones.shape);
