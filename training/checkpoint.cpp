@@ -62,8 +62,8 @@ std::string run_identity(const workloads::Network& network, const workloads::Par
                       fmt::join(sgd.schedule.milestones, " "), sgd.schedule.gamma, sgd.augment);
   // A constant rate does not depend on how long the run is meant to be, so such a run may be prolonged.
   const bool stretched = sgd.schedule.kind != configs::ScheduleKind::constant;
-  text += fmt::format("total {} seed {} stream {}\n", stretched ? options.total_steps : 0, options.seed,
-                      options.stream);
+  text += fmt::format("total {} seed {} stream {} tag {}\n", stretched ? options.total_steps : 0,
+                      options.seed, options.stream, options.tag);
   text += "start " + digest(start) + "\nmasks " + digest(masks) + '\n';
   text += fmt::format("images {} {} {}\n", images.size(), digest(images.pixels), digest(images.labels));
   if (chip) {

@@ -16,7 +16,8 @@ struct RunState {
 };
 
 // A digest of everything that a run's bytes follow from, so that a checkpoint is only ever continued by the
-// run that wrote it. (Which faults are loaded in the accelerator cannot be asked; masks and scales are in.)
+// run that wrote it. (Which faults are loaded in the accelerator it cannot be asked; options.tag stands for
+// them.)
 std::string run_identity(const workloads::Network& network, const workloads::Parameters& start,
                          const workloads::ImageSet& images, const TrainerOptions& options,
                          const workloads::Masks& masks, const std::optional<ChipInTheLoop>& chip);

@@ -32,6 +32,8 @@ struct TrainerOptions {
   std::int64_t total_steps = 0;  // what a schedule is stretched over
   std::uint64_t seed = 0;        // order of images, augmentation, dropout
   std::string stream = "train";  // purpose prefix of the random streams
+  std::string tag;  // whatever else the run depends on and a checkpoint must match: the digest of
+                    // the faults loaded in the accelerator, which it cannot be asked for
 };
 
 // Set to train through the chip; without it the forward pass is float on masked weights.
@@ -42,13 +44,15 @@ struct ChipInTheLoop {
 
 class Trainer {
  public:
-  // `network` and `images` must outlive the trainer. `masks` may be empty.
+  // `network` and `images` must outlive the trainer. `masks` may be empty. Throws InputError if parameters,
+  // images, masks or scales do not fit the network, or the images do not fill one batch.
   Trainer(const workloads::Network& network, workloads::Parameters start, const workloads::ImageSet& images,
           const TrainerOptions& options, workloads::Masks masks = {},
           std::optional<ChipInTheLoop> chip = std::nullopt, common::ThreadPool* pool = nullptr);
   ~Trainer();
 
   // One mini-batch; returns its mean loss. An epoch is floor(images / batch) steps over a fresh permutation.
+  // Throws InputError when training diverges (the loss is no longer a number).
   double step();
 
   std::int64_t steps_done() const;
