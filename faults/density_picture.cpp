@@ -36,7 +36,7 @@ std::string exact_picture(const FaultMap& map) {
       const bool upper = bad(r, c), lower = bad(r + 1, c);
       out += upper && lower ? "█" : upper ? "▀" : lower ? "▄" : " ";
     }
-    out += fmt::format("│ {}\n", r % 8 == 0 ? std::to_string(r) : "");
+    out += r % 8 == 0 ? fmt::format("│ {}\n", r) : "│\n";
   }
   out += rule(map.cols, "└", "┘");
   return out + "each character is two PEs, one above the other: █ both faulty, ▀ upper, ▄ lower\n";
@@ -66,7 +66,7 @@ std::string density_picture(const FaultMap& map, int width) {
   for (int r = 0; r < down; ++r) {
     out += "│";
     for (int c = 0; c < across; ++c) out += kShades[shade(counts[static_cast<std::size_t>(r) * across + c])];
-    out += fmt::format("│ {}\n", r % 4 == 0 ? std::to_string(r * high) : "");
+    out += r % 4 == 0 ? fmt::format("│ {}\n", r * high) : "│\n";
   }
   out += rule(across, "└", "┘");
   out += fmt::format("each character is {}x{} PEs (rows x columns); faulty PEs in it: blank 0", high, step);

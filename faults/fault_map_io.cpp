@@ -158,9 +158,12 @@ FaultMap read_yaml(const std::filesystem::path& path, const std::string& text,
   if (array && root.has("rows") && map.rows != array->rows)
     root.error("rows", size_problem("rows", map.rows, array->rows));
   if (array && root.has("cols") && map.cols != array->cols)
-    root.error("cols", size_problem("cols", map.cols, array->cols));
+    root.error("cols", size_problem("columns", map.cols, array->cols));
   // Once the sizes are known to be wrong, positions beyond them say nothing new.
-  if (file.diagnostics().size() > before) file.finish();
+  if (file.diagnostics().size() > before) {
+    for (const char* known : {"meta", "faults"}) root.has(known);
+    file.finish();
+  }
 
   if (root.has("meta")) {
     const YAML::Node meta = root.raw("meta");

@@ -131,7 +131,7 @@ std::string to_text(const FaultReport& report, int most_live) {
   line("chip {}: {} of {} PEs faulty, fault rate {:.6g}", report.chip, report.faulty_pes,
        static_cast<std::int64_t>(report.rows) * report.cols, report.fault_rate);
   line("  array             {} rows x {} columns", report.rows, report.cols);
-  line("  faults by site    {}", report.faults == 0 ? "none" : "");
+  line("  faults by site{}", report.faults == 0 ? "    none" : "");
   for (int i = 0; i < pe::kSites; ++i)
     if (report.by_site[i] > 0)
       line("    {:<19} {:>7}", to_string(static_cast<pe::Site>(i)), report.by_site[i]);

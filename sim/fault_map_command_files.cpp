@@ -19,22 +19,24 @@ std::string orientation_text(const faults::LotFormat& format, const std::vector<
   const std::string& row_from = format.transpose ? format.col_column : format.row_column;
   const std::string& col_from = format.transpose ? format.row_column : format.col_column;
   int last_row = -1, last_col = -1;
-  const faults::FaultMap* sample = nullptr;
+  const faults::FaultMap* chip = nullptr;
+  const faults::Fault* example = nullptr;  // row and column differ, if any do
   for (const faults::FaultMap& map : maps) {
     for (const faults::Fault& fault : map.faults) {
       last_row = std::max(last_row, fault.row);
       last_col = std::max(last_col, fault.col);
+      if (example != nullptr && (example->row != example->col || fault.row == fault.col)) continue;
+      chip = &map;
+      example = &fault;
     }
-    if (sample == nullptr && !map.faults.empty()) sample = &map;
   }
   std::string out =
       fmt::format("orientation: '{}' is the array's row, '{}' its column{}; index base {}\n", row_from,
                   col_from, format.transpose ? " (transposed)" : "", format.index_base);
-  if (sample == nullptr) return out;
-  const faults::Fault& fault = sample->faults.front();
-  out += fmt::format("             for example chip {}: {} {}, {} {} is row {}, col {} here\n", sample->chip,
-                     row_from, fault.row + format.index_base, col_from, fault.col + format.index_base,
-                     fault.row, fault.col);
+  if (example == nullptr) return out;
+  out += fmt::format("             for example chip {}: {} {}, {} {} is row {}, col {} here\n", chip->chip,
+                     row_from, example->row + format.index_base, col_from, example->col + format.index_base,
+                     example->row, example->col);
   return out + fmt::format("             highest row with a fault {} of {}, highest column {} of {}\n",
                            last_row, format.rows - 1, last_col, format.cols - 1);
 }

@@ -200,7 +200,7 @@ TEST(FaultReportTest, ReachAgreesWithTheDatapath) {
 
 TEST(DensityPicture, DrawsEveryPeOfASmallArray) {
   const auto map = map_of(3, 3, {unknown(0, 0), unknown(1, 0), unknown(1, 1), unknown(2, 2)});
-  EXPECT_THAT(density_picture(map), HasSubstr("│█▄ │ 0\n│  ▀│ \n"));
+  EXPECT_THAT(density_picture(map), HasSubstr("│█▄ │ 0\n│  ▀│\n"));
 }
 
 TEST(DensityPicture, ShadesBlocksOfALargeArrayWithinTheWidth) {

@@ -236,6 +236,8 @@ TEST_F(FaultMapFiles, IsCheckedAgainstTheChip) {
   EXPECT_THAT(problem(path, ArrayGeometry{8, 5, 32}),
               HasSubstr("m.yaml:4:9: error: the map has 4 rows, the chip's array has 8"));
 
+  EXPECT_THAT(problem(path, ArrayGeometry{8, 5, 32}), Not(HasSubstr("unknown key")));
+
   const FaultMap map = read_fault_map(path);
   EXPECT_NO_THROW(check_against(map, 4, 5, 32));
   EXPECT_THROW(check_against(map, 4, 5, 24), common::InputError);
