@@ -1,0 +1,75 @@
+// The Reduce campaign, step by step, on one folder. Each step does what its files show to be missing, so any
+// of them may be killed and run again; the bytes at the end are the same.
+//
+// The calling process starts no thread and computes nothing: all work is done by worker processes
+// (task_executor.h), which is what makes it safe to fork them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "sim/campaign_folder.h"
+#include "sim/campaign_inputs.h"
+#include "sim/campaign_report.h"
+#include "sim/task_executor.h"
+
+namespace kintsugi::sim {
+
+struct CampaignRun {
+  int workers = 1;
+  int threads = 1;  // of each worker
+  bool quiet = false;
+};
+
+class Campaign {
+ public:
+  // Takes the folder: writes its manifest, or refuses it if it belongs to other inputs.
+  Campaign(CampaignInputs inputs, const std::filesystem::path& out, const CampaignRun& run);
+
+  // Steps 1, 2 and 3 of Reduce and the comparison. A step whose predecessor's files are missing throws
+  // common::InputError naming the command to run first.
+  void characterize();  // pretrains first
+  void plan();
+  // `for_comparison`: also record what the compared policies need, in the same retraining run.
+  void retrain(bool for_comparison);
+  void compare();
+
+  // After retrain(): true if no delivered chip's outcome is fail or undecided.
+  bool all_pass() const;
+
+ private:
+  struct Policy {
+    std::string name;
+    configs::PolicyConfig config;
+  };
+
+  // Pretrained weights, scales, and the baseline on one set of images.
+  void pretrain();
+  void measure_baseline(const std::string& set, const workloads::ImageSet& images);
+  Baseline need_baseline(const std::string& set, std::int64_t images) const;
+  std::vector<CharacterizedPoint> need_characterized(double fault_rate, int repeat) const;
+  std::vector<reduce::RateResilience> need_resilience() const;
+  RetrainedPoint need_retrained(const std::string& id, std::int64_t steps) const;
+  reduce::Plan need_plan() const;
+  std::vector<Policy> policies(const std::vector<reduce::RateResilience>& rates) const;
+  reduce::ChipPlan decide(const reduce::ChipFacts& facts, const std::vector<reduce::RateResilience>& rates,
+                          const configs::PolicyConfig& policy) const;
+  std::vector<std::vector<std::int64_t>> marks(const reduce::Plan& plan, bool for_comparison) const;
+  bool retrained(const reduce::ChipPlan& chip, const std::vector<std::int64_t>& marks) const;
+  CampaignReport report(const reduce::Plan& plan) const;
+  void add_policies(CampaignReport& report, const reduce::Plan& plan) const;
+  void say(const std::string& text) const;
+  void run_missing(const std::string& label, const std::string& unit, const std::vector<Task>& tasks,
+                   std::size_t all, const StartWorker& start, bool one_worker = false) const;
+
+  CampaignInputs inputs_;
+  CampaignFolder folder_;
+  CampaignRun run_;
+  FolderLock lock_;
+  reduce::Constraint constraint_;
+  bool colours_;
+};
+
+}  // namespace kintsugi::sim

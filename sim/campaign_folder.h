@@ -1,0 +1,108 @@
+// A campaign's folder: where everything is, and the small result files of its tasks.
+//
+// The files are the truth: a task is done if its file is there and readable, whatever happened before. All of
+// them are written whole or not at all. A file that cannot be read back counts as missing and is made again.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "training/reduce/chip_bench.h"
+#include "training/reduce/constraint.h"
+#include "training/reduce/plan.h"
+#include "workloads/deployed.h"
+
+namespace kintsugi::sim {
+
+namespace reduce = training::reduce;
+
+// A retraining run at one amount of steps.
+struct CharacterizedPoint {
+  std::int64_t steps = 0;
+  reduce::Score decision;
+};
+struct RetrainedPoint {
+  std::int64_t steps = 0;
+  reduce::Score decision;
+  reduce::Score test;
+  // At the planned amount only: correct test images of the float weights, and in int8 on the fault-free chip.
+  std::optional<std::int64_t> test_float_correct;
+  std::optional<std::int64_t> test_fault_free_correct;
+};
+
+// What the original weights do without faults.
+struct Baseline {
+  reduce::Correct int8;
+  reduce::Correct floating;
+  std::string weights_sha256;
+};
+
+class CampaignFolder {
+ public:
+  explicit CampaignFolder(std::filesystem::path root) : root_(std::move(root)) {}
+
+  const std::filesystem::path& root() const { return root_; }
+  std::filesystem::path manifest() const { return root_ / "manifest.yaml"; }
+  std::filesystem::path weights() const { return root_ / "weights.safetensors"; }
+  std::filesystem::path deployed() const { return root_ / "deployed.safetensors"; }
+  std::filesystem::path characterization() const { return root_ / "characterization.csv"; }
+  std::filesystem::path resilience() const { return root_ / "resilience.csv"; }
+  std::filesystem::path plan() const { return root_ / "plan.yaml"; }
+  std::filesystem::path results() const { return root_ / "results.csv"; }
+  std::filesystem::path compare() const { return root_ / "compare.csv"; }
+  std::filesystem::path summary() const { return root_ / "summary.yaml"; }
+  std::filesystem::path chip(const std::string& id) const { return root_ / "chips" / id; }
+
+  std::filesystem::path scales() const { return task("baseline", "scales.safetensors"); }
+  std::filesystem::path baseline(const std::string& set) const {
+    return task("baseline", set + ".safetensors");
+  }
+  std::filesystem::path characterize_task(double fault_rate, int repeat) const;
+  std::filesystem::path before_task(const std::string& id) const { return task("before", id + ".csv"); }
+  std::filesystem::path retrain_task(const std::string& id) const { return task("retrain", id + ".csv"); }
+
+  void write_scales(const workloads::ActivationScales& scales) const;
+  workloads::ActivationScales read_scales() const;
+  void write_baseline(const std::string& set, const Baseline& baseline) const;
+  // Absent if there is no readable file for `images` images.
+  std::optional<Baseline> read_baseline(const std::string& set, std::int64_t images) const;
+
+  void write_characterized(double fault_rate, int repeat, std::span<const CharacterizedPoint> points) const;
+  std::optional<std::vector<CharacterizedPoint>> read_characterized(double fault_rate, int repeat,
+                                                                    std::int64_t images) const;
+
+  // Measurements of ChipFacts; id, fault map and its SHA-256 are the caller's.
+  void write_before(const reduce::ChipFacts& facts) const;
+  std::optional<reduce::ChipFacts> read_before(const std::string& id, std::int64_t images) const;
+
+  void write_retrained(const std::string& id, std::span<const RetrainedPoint> points) const;
+  std::optional<std::vector<RetrainedPoint>> read_retrained(const std::string& id,
+                                                            std::int64_t decision_images,
+                                                            std::int64_t test_images) const;
+
+ private:
+  std::filesystem::path task(const std::string& kind, const std::string& name) const {
+    return root_ / "tasks" / kind / name;
+  }
+  std::filesystem::path root_;
+};
+
+// Holds the folder against a second coordinator for as long as it lives, and clears away temporary files that
+// a killed one left. Throws common::InputError if another process is at work there.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::filesystem::path& root);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int file_ = -1;
+};
+
+}  // namespace kintsugi::sim

@@ -1,0 +1,190 @@
+#include "sim/campaign_inputs.h"
+
+#include <fmt/format.h>
+#include <glob.h>
+
+#include <set>
+
+#include "faults/fault_map_io.h"
+#include "faults/lot_io.h"
+#include "faults/sampler.h"
+
+namespace kintsugi::sim {
+namespace {
+
+using common::InputError;
+
+// Chips of the lot are numbered from 0; maps of the characterisation from here.
+constexpr std::uint64_t kCharacterizationMaps = std::uint64_t{1} << 32;
+
+std::vector<std::filesystem::path> glob_files(const std::string& pattern) {
+  glob_t found{};
+  const int status = ::glob(pattern.c_str(), 0, nullptr, &found);  // sorted by name
+  std::vector<std::filesystem::path> files;
+  if (status == 0)
+    for (std::size_t i = 0; i < found.gl_pathc; ++i) files.emplace_back(found.gl_pathv[i]);
+  ::globfree(&found);
+  return files;
+}
+
+std::vector<faults::FaultMap> sample_chips(const configs::SampleChips& config,
+                                           const configs::ChipConfig& chip, std::uint64_t seed) {
+  std::vector<faults::FaultMap> maps;
+  for (int i = 0; i < config.count; ++i) {
+    const auto index = static_cast<std::uint64_t>(i);
+    faults::SampleSpec spec;
+    spec.chip = fmt::format("chip-{:04}", i);
+    spec.rows = chip.array.rows;
+    spec.cols = chip.array.cols;
+    spec.accumulator_bits = chip.array.accumulator_bits;
+    spec.seed = seed;
+    spec.index = index;
+    if (const auto* range = std::get_if<configs::Uniform>(&config.fault_rate))
+      spec.rate = faults::sample_rate(range->low, range->high, false, seed, index);
+    else if (const auto* log_range = std::get_if<configs::LogUniform>(&config.fault_rate))
+      spec.rate = faults::sample_rate(log_range->low, log_range->high, true, seed, index);
+    else
+      spec.rate = std::get<double>(config.fault_rate);
+    maps.push_back(faults::sample(spec));
+  }
+  return maps;
+}
+
+std::vector<faults::FaultMap> read_maps(const std::string& pattern, const configs::ChipConfig& chip) {
+  const auto files = glob_files(pattern);
+  if (files.empty())
+    throw InputError(
+        fmt::format("no fault map matches '{}'; a relative pattern counts from the campaign "
+                    "file's folder",
+                    pattern));
+  std::vector<faults::FaultMap> maps;
+  std::string problems;
+  for (const auto& file : files) {
+    try {
+      maps.push_back(faults::read_fault_map(
+          file, faults::ArrayGeometry{chip.array.rows, chip.array.cols, chip.array.accumulator_bits}));
+    } catch (const InputError& error) {
+      problems += (problems.empty() ? "" : "\n") + std::string(error.what());
+    }
+  }
+  if (!problems.empty()) throw InputError(problems);
+  return maps;
+}
+
+std::vector<faults::FaultMap> load_chips(const configs::CampaignConfig& config,
+                                         const configs::ChipConfig& chip, std::uint64_t seed) {
+  if (const auto* sample = std::get_if<configs::SampleChips>(&config.chips))
+    return sample_chips(*sample, chip, seed);
+  if (const auto* files = std::get_if<configs::FaultMapFiles>(&config.chips))
+    return read_maps(files->pattern, chip);
+  faults::LotFormat format;
+  format.rows = chip.array.rows;
+  format.cols = chip.array.cols;
+  format.accumulator_bits = chip.array.accumulator_bits;
+  return faults::read_lot(std::get<configs::LotFile>(config.chips).path, format);
+}
+
+// A chip's id names its folder.
+void check_ids(const std::vector<faults::FaultMap>& chips) {
+  std::set<std::string> seen;
+  std::string problems;
+  const auto problem = [&](const std::string& text) { problems += (problems.empty() ? "" : "\n") + text; };
+  for (const faults::FaultMap& map : chips) {
+    const bool safe =
+        !map.chip.empty() && map.chip[0] != '.' &&
+        map.chip.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") ==
+            std::string::npos;
+    if (!safe)
+      problem(fmt::format(
+          "chip id '{}' cannot name a folder; use letters, digits, '_', '-' and '.' (not first)", map.chip));
+    else if (!seen.insert(map.chip).second)
+      problem(fmt::format("two fault maps are of chip '{}'; give every chip an id of its own", map.chip));
+  }
+  if (!problems.empty()) throw InputError(problems);
+}
+
+void check_config(const configs::CampaignConfig& config, const configs::ChipConfig& chip) {
+  std::string problems;
+  const auto problem = [&](const std::string& file, const std::string& text) {
+    problems += fmt::format("{}{}: error: {}", problems.empty() ? "" : "\n", file, text);
+  };
+  if (config.retrain.schedule.kind != configs::ScheduleKind::constant)
+    problem(
+        config.file.string(),
+        "'retrain.schedule' must be constant in a campaign, so that one retraining run passes through every "
+        "amount; remove it (the pretraining may have any schedule)");
+  if (chip.array.bypass == configs::Bypass::none)
+    problem(chip.file.string(),
+            "this chip has 'bypass: none', and Reduce retrains around bypassed PEs; write 'bypass: fap'");
+  for (const auto& [key, map] :
+       {std::pair{"fault_map", chip.fault_map}, std::pair{"bypass_map", chip.bypass_map}})
+    if (map)
+      problem(chip.file.string(),
+              fmt::format(
+                  "a campaign takes its fault maps from 'chips', so '{}: {}' would go unused; remove it from "
+                  "the chip description",
+                  key, map->string()));
+  if (!problems.empty()) throw InputError(problems);
+}
+
+}  // namespace
+
+CampaignInputs load_campaign(const std::filesystem::path& file, const configs::Overrides& overrides,
+                             std::uint64_t seed, const std::filesystem::path& data_dir) {
+  CampaignInputs inputs;
+  inputs.seed = seed;
+  inputs.config = configs::read_campaign(file, overrides);
+  const configs::CampaignConfig& config = inputs.config;
+  inputs.chip = configs::read_chip(config.chip, overrides);
+  check_config(config, inputs.chip);
+  inputs.network_config = configs::read_network(config.network, overrides);
+  inputs.network = workloads::build_network(inputs.network_config);
+  inputs.chips = load_chips(config, inputs.chip, seed);
+  check_ids(inputs.chips);
+  for (const faults::FaultMap& map : inputs.chips) compile_for(inputs, map);  // refuses what cannot be run
+
+  workloads::ImageSet all = workloads::load_dataset(config.dataset, configs::Split::train, data_dir);
+  workloads::check_dataset(all, inputs.network, config.dataset.where);
+  if (config.dataset.name.empty()) {
+    // One pair of files holds everything: cut the test set off before anything else.
+    workloads::DecisionSplit split =
+        workloads::hold_out(all, std::max<std::int64_t>(1, all.size() / 6), std::nullopt);
+    inputs.test_is_cut = true;
+    inputs.test = std::move(split.decision);
+    all = std::move(split.training);
+  } else {
+    inputs.test = workloads::load_dataset(config.dataset, configs::Split::test, data_dir);
+    workloads::check_dataset(inputs.test, inputs.network, config.dataset.where);
+  }
+  workloads::DecisionSplit split = workloads::hold_out(all, config.decision_images, config.split_seed);
+  inputs.training = std::move(split.training);
+  inputs.held_out = std::move(split.decision);
+  inputs.decision = config.leak_as_published ? inputs.test : inputs.held_out;
+  for (const int batch : {config.pretrain.sgd.batch, config.retrain.batch})
+    if (inputs.training.size() < batch)
+      throw InputError(
+          {config.file.string()},
+          fmt::format("a mini-batch of {} does not fit: only {} training images are left after the "
+                      "decision set; lower 'batch' or 'decision_images'",
+                      batch, inputs.training.size()));
+  return inputs;
+}
+
+faults::FaultMap characterization_map(const CampaignInputs& inputs, std::size_t rate_index, int repeat) {
+  faults::SampleSpec spec;
+  spec.chip = "characterize";
+  spec.rows = inputs.chip.array.rows;
+  spec.cols = inputs.chip.array.cols;
+  spec.accumulator_bits = inputs.chip.array.accumulator_bits;
+  spec.rate = inputs.config.characterize.fault_rates[rate_index];
+  spec.seed = inputs.seed;
+  spec.index = kCharacterizationMaps + (std::uint64_t{rate_index} << 16) + static_cast<std::uint64_t>(repeat);
+  return faults::sample(spec);
+}
+
+faults::ArrayFaults compile_for(const CampaignInputs& inputs, const faults::FaultMap& map) {
+  return faults::compile(map, faults::BypassSource::fault_map, nullptr, inputs.chip.array.rows,
+                         inputs.chip.array.cols, inputs.chip.array.accumulator_bits);
+}
+
+}  // namespace kintsugi::sim

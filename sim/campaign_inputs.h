@@ -1,0 +1,49 @@
+// Everything a campaign starts from, read and checked: chip, network, images, the lot's fault maps.
+//
+// Three disjoint sets of images: training; decision, held out of training, for the constraint, calibration
+// and every choice; test, for the final figures.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <vector>
+
+#include "configs/campaign.h"
+#include "configs/chip.h"
+#include "configs/network.h"
+#include "faults/array_faults.h"
+#include "faults/fault_map.h"
+#include "workloads/dataset.h"
+#include "workloads/network.h"
+
+namespace kintsugi::sim {
+
+struct CampaignInputs {
+  configs::CampaignConfig config;
+  configs::ChipConfig chip;
+  configs::NetworkConfig network_config;
+  workloads::Network network;
+  workloads::ImageSet training;
+  workloads::ImageSet held_out;  // of the training images; calibration reads it
+  workloads::ImageSet decision;  // held_out, or the test set where the campaign leaks as published
+  workloads::ImageSet test;
+  bool test_is_cut = false;  // the data set was one pair of files, whose last sixth is the test set
+  std::vector<faults::FaultMap> chips;
+  std::uint64_t seed = 1;
+
+  std::int64_t steps_per_epoch() const { return training.size() / config.retrain.batch; }
+};
+
+// Throws common::InputError for anything that would stop the campaign later on.
+CampaignInputs load_campaign(const std::filesystem::path& file, const configs::Overrides& overrides,
+                             std::uint64_t seed, const std::filesystem::path& data_dir);
+
+// A random map for characterisation: i.i.d. at the rate, nature unknown, fixed by (seed, rate index, repeat)
+// and disjoint from the streams of the lot's chips.
+faults::FaultMap characterization_map(const CampaignInputs& inputs, std::size_t rate_index, int repeat);
+
+// Hooks and bypass bits of a map on the campaign's chip; the bypass is what the map's test found.
+faults::ArrayFaults compile_for(const CampaignInputs& inputs, const faults::FaultMap& map);
+
+}  // namespace kintsugi::sim

@@ -1,0 +1,144 @@
+#include "sim/campaign_report.h"
+
+#include <fmt/format.h>
+
+#include "common/csv.h"
+#include "common/text.h"
+#include "training/reduce/plan_file.h"
+
+namespace kintsugi::sim {
+namespace {
+
+using common::format_number;
+using reduce::Outcome;
+
+double share(std::int64_t part, std::int64_t whole) {
+  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
+}
+
+std::string share_text(std::int64_t part, std::int64_t whole) {
+  return format_number(share(part, whole));
+}
+
+std::string optional_number(const std::optional<double>& value) {
+  return value ? format_number(*value) : "";
+}
+
+std::string policy_yaml(const reduce::PolicyLine& line, std::int64_t steps_per_epoch) {
+  return fmt::format(
+      "    - {{policy: {}, chips_meeting: {}, of: {}, share_low: {:.4f}, share_high: {:.4f}, pass: {}, "
+      "undecided: {}, "
+      "fail: {}, rejected: {}, total_steps: {}, mean_steps: {}, mean_epochs: {}{}}}\n",
+      reduce::yaml_scalar(line.policy), line.met, line.chips, line.met_share.low, line.met_share.high,
+      line.pass, line.undecided, line.fail, line.rejected, line.total_steps, format_number(line.mean_steps),
+      format_number(line.mean_steps / static_cast<double>(steps_per_epoch)),
+      line.break_even_chips ? fmt::format(", break_even_chips: {}", *line.break_even_chips) : "");
+}
+
+}  // namespace
+
+std::string results_csv(const CampaignReport& report) {
+  std::string text =
+      "chip,faulty_pes,fault_rate,plan,planned_steps,planned_epochs,accuracy_before,steps_spent,decision_"
+      "accuracy,"
+      "test_accuracy_float,test_accuracy_fault_free,test_accuracy,test_change,test_change_low,test_change_"
+      "high,"
+      "outcome\n";
+  for (const ChipReport& chip : report.chips) {
+    const reduce::ChipFacts& facts = chip.plan.facts;
+    text += fmt::format("{},{},{},{},{},{},{},", common::csv_cell(facts.id), facts.faulty_pes,
+                        format_number(facts.fault_rate), reduce::to_string(chip.plan.verdict),
+                        chip.plan.planned_steps, format_number(chip.plan.planned_epochs),
+                        format_number(facts.before.accuracy()));
+    if (chip.reached) {
+      const RetrainedPoint& point = *chip.reached;
+      const reduce::Interval change = point.test.change();
+      text += fmt::format("{},{},{},{},{},{},{},{},", point.steps, format_number(point.decision.accuracy()),
+                          share_text(point.test_float_correct.value_or(0), point.test.images),
+                          share_text(point.test_fault_free_correct.value_or(0), point.test.images),
+                          format_number(point.test.accuracy()), format_number(change.estimate),
+                          format_number(change.low), format_number(change.high));
+    } else {
+      text += "0,,,,,,,,";
+    }
+    text += reduce::to_string(chip.outcome) + "\n";
+  }
+  return text;
+}
+
+std::string compare_csv(const CampaignReport& report) {
+  std::string text =
+      "policy,fault_rate_above,fault_rate_up_to,chips,chips_meeting,share_low,share_high,pass,undecided,fail,"
+      "rejected,"
+      "total_steps,mean_steps,mean_epochs,break_even_chips\n";
+  const auto line = [&](const reduce::PolicyLine& l) {
+    text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", common::csv_cell(l.policy),
+                        optional_number(l.stratum.low), optional_number(l.stratum.high), l.chips, l.met,
+                        format_number(l.met_share.low), format_number(l.met_share.high), l.pass, l.undecided,
+                        l.fail, l.rejected, l.total_steps, format_number(l.mean_steps),
+                        format_number(l.mean_steps / static_cast<double>(report.steps_per_epoch)),
+                        l.break_even_chips ? fmt::format("{}", *l.break_even_chips) : "");
+  };
+  for (const PolicyReport& policy : report.policies) line(policy.all);
+  for (const PolicyReport& policy : report.policies)
+    for (const reduce::PolicyLine& stratum : policy.strata) line(stratum);
+  return text;
+}
+
+std::string resilience_csv(const std::vector<reduce::RateResilience>& rates) {
+  std::string text = "fault_rate,min_steps,mean_steps,max_steps,censored\n";
+  for (const reduce::RateResilience& r : rates)
+    text += fmt::format("{},{},{},{},{}\n", format_number(r.fault_rate), r.min_steps,
+                        format_number(r.mean_steps), r.max_steps, r.censored);
+  return text;
+}
+
+std::string summary_yaml(const CampaignReport& report) {
+  std::int64_t verdicts[3] = {0, 0, 0};
+  std::int64_t outcomes[4] = {0, 0, 0, 0};
+  std::int64_t planned = 0, faulty = 0, assumed = 0, live = 0;
+  for (const ChipReport& chip : report.chips) {
+    ++verdicts[static_cast<int>(chip.plan.verdict)];
+    ++outcomes[static_cast<int>(chip.outcome)];
+    planned += chip.plan.planned_steps;
+    faulty += chip.plan.facts.faulty_pes;
+    assumed += chip.plan.facts.assumed_maskable;
+    live += chip.plan.facts.live_faults;
+  }
+  std::string text = fmt::format(
+      "summary:\n"
+      "  chip: {}\n  network: {}\n  dataset: {}\n  constraint: {}\n"
+      "  decided_on: {}  # which images the constraint was decided on\n"
+      "  judged_on: test\n"
+      "  policy: {}\n"
+      "  accuracy_without_faults:\n"
+      "    decision: {{images: {}, float: {}, int8: {}}}\n"
+      "    test: {{images: {}, float: {}, int8: {}}}\n"
+      "  chips: {}\n"
+      "  plan: {{ship: {}, retrain: {}, reject: {}}}\n"
+      "  outcome: {{pass: {}, undecided: {}, fail: {}, rejected: {}}}\n"
+      "  planned_steps: {}\n"
+      "  characterization_steps: {}\n"
+      "  steps_per_epoch: {}\n"
+      "  assumed_maskable: {}  # faults of unknown nature, taken to be hidden by the bypass, of {} faulty "
+      "PEs\n"
+      "  live_faults: {}  # faulty PEs that act in spite of the bypass\n"
+      "  test_coverage: {}\n",
+      reduce::yaml_scalar(report.chip), reduce::yaml_scalar(report.network),
+      reduce::yaml_scalar(report.dataset), reduce::yaml_scalar(report.constraint), report.decided_on,
+      reduce::yaml_scalar(report.policy), report.decision_images,
+      share_text(report.decision_float, report.decision_images),
+      share_text(report.decision_int8, report.decision_images), report.test_images,
+      share_text(report.test_float, report.test_images), share_text(report.test_int8, report.test_images),
+      report.chips.size(), verdicts[0], verdicts[1], verdicts[2], outcomes[static_cast<int>(Outcome::pass)],
+      outcomes[static_cast<int>(Outcome::undecided)], outcomes[static_cast<int>(Outcome::fail)],
+      outcomes[static_cast<int>(Outcome::rejected)], planned, report.characterization_steps,
+      report.steps_per_epoch, assumed, faulty, live,
+      report.escapes == 0 ? std::string("\"assumed 100 %\"")
+                          : fmt::format("\"{} faults escaped the test\"", report.escapes));
+  if (!report.policies.empty()) text += "  compare:\n";
+  for (const PolicyReport& policy : report.policies) text += policy_yaml(policy.all, report.steps_per_epoch);
+  return text;
+}
+
+}  // namespace kintsugi::sim

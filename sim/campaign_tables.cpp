@@ -1,0 +1,214 @@
+// The terminal tables of campaign_report.h; at most 100 columns wide for chip ids of up to 14 characters.
+#include <fmt/format.h>
+
+#include "common/text.h"
+#include "sim/campaign_report.h"
+#include "sim/text_table.h"
+
+namespace kintsugi::sim {
+namespace {
+
+using common::format_number;
+using reduce::Outcome;
+
+// For columns whose header says %.
+std::string bare_percent(double fraction) {
+  return fmt::format("{:.2f}", 100 * fraction);
+}
+
+std::string percent(double fraction) {
+  return fmt::format("{:.2f} %", 100 * fraction);
+}
+
+std::string rate_bare(double rate) {
+  return fmt::format("{:.4g}", 100 * rate);
+}
+
+std::string rate_text(double rate) {
+  return fmt::format("{:.4g} %", 100 * rate);
+}
+
+Tone tone_of(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::pass:
+      return Tone::good;
+    case Outcome::undecided:
+      return Tone::doubtful;
+    case Outcome::fail:
+      return Tone::bad;
+    case Outcome::rejected:
+      return Tone::dim;
+  }
+  return Tone::plain;
+}
+
+Tone tone_of(reduce::Verdict verdict) {
+  switch (verdict) {
+    case reduce::Verdict::ship:
+      return Tone::good;
+    case reduce::Verdict::retrain:
+      return Tone::plain;
+    case reduce::Verdict::reject:
+      return Tone::dim;
+  }
+  return Tone::plain;
+}
+
+std::string decided_note(const std::string& decided_on) {
+  return decided_on == "test" ? "  (leak_as_published: decided on the test set)" : "";
+}
+
+// In points: "-0.41 [-0.78, -0.03]".
+std::string change_text(const reduce::Interval& change) {
+  return fmt::format("{:+.2f} [{:+.2f}, {:+.2f}]", 100 * change.estimate, 100 * change.low,
+                     100 * change.high);
+}
+
+std::string stratum_name(const reduce::Stratum& stratum) {
+  if (!stratum.high) return "> " + rate_text(stratum.low.value_or(0));
+  if (!stratum.low) return "≤ " + rate_text(*stratum.high);
+  return fmt::format("{:.4g}–{:.4g} %", 100 * *stratum.low, 100 * *stratum.high);
+}
+
+}  // namespace
+
+std::string resilience_table(const std::vector<reduce::RateResilience>& rates, bool colours) {
+  TextTable table;
+  table.column("fault rate");
+  table.column("min steps");
+  table.column("mean steps");
+  table.column("max steps");
+  table.column("never met", Align::left);
+  for (const reduce::RateResilience& r : rates)
+    table.row({{rate_text(r.fault_rate)},
+               {fmt::format("{}", r.min_steps)},
+               {fmt::format("{:.1f}", r.mean_steps)},
+               {fmt::format("{}", r.max_steps)},
+               {r.censored > 0 ? fmt::format("{} of {}{}", r.censored, r.repeats,
+                                             r.hopeless() ? ": rejects its chips" : "")
+                               : "",
+                r.hopeless() ? Tone::bad : Tone::doubtful}});
+  return "Retraining needed to meet the constraint, by fault rate\n\n" + table.render(colours);
+}
+
+std::string plan_table(const reduce::Plan& plan, bool colours) {
+  TextTable table;
+  table.column("chip", Align::left);
+  table.column("faulty\nPEs");
+  table.column("fault\nrate %");
+  table.column("before\n%");
+  table.column("plan", Align::left);
+  table.column("steps");
+  table.column("epochs");
+  for (const reduce::ChipPlan& chip : plan.chips)
+    table.row({{chip.facts.id},
+               {fmt::format("{}", chip.facts.faulty_pes)},
+               {rate_bare(chip.facts.fault_rate)},
+               {bare_percent(chip.facts.before.accuracy())},
+               {reduce::to_string(chip.verdict), tone_of(chip.verdict)},
+               {fmt::format("{}", chip.planned_steps)},
+               {fmt::format("{:.2f}", chip.planned_epochs)}});
+  return fmt::format("Plan{}\n\n", decided_note(plan.decided_on)) + table.render(colours);
+}
+
+std::string chips_table(const CampaignReport& report, bool colours) {
+  TextTable table;
+  table.column("chip", Align::left);
+  table.column("fault\nrate %");
+  table.column("before\n%");
+  table.column("plan", Align::left);
+  table.column("planned\nsteps");
+  table.column("spent\nsteps");
+  table.column("after\n%");
+  table.column("test\n%");
+  table.column("change on test\npoints [95 %]");
+  table.column("verdict", Align::left);
+  for (const ChipReport& chip : report.chips) {
+    const reduce::ChipFacts& facts = chip.plan.facts;
+    const bool kept = chip.reached.has_value();
+    table.row({{facts.id},
+               {rate_bare(facts.fault_rate)},
+               {bare_percent(facts.before.accuracy())},
+               {reduce::to_string(chip.plan.verdict), tone_of(chip.plan.verdict)},
+               {fmt::format("{}", chip.plan.planned_steps)},
+               {fmt::format("{}", kept ? chip.reached->steps : 0)},
+               {kept ? bare_percent(chip.reached->decision.accuracy()) : "-"},
+               {kept ? bare_percent(chip.reached->test.accuracy()) : "-"},
+               {kept ? change_text(chip.reached->test.change()) : "-"},
+               {reduce::to_string(chip.outcome), tone_of(chip.outcome)}});
+  }
+  std::string text = fmt::format("Chips: {}, policy {}{}\n\n", report.constraint, report.policy,
+                                 decided_note(report.decided_on));
+  text += table.render(colours);
+  const auto share = [](std::int64_t part, std::int64_t whole) {
+    return percent(whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0);
+  };
+  text += fmt::format(
+      "\nAccuracy before and after: {} decision images; test: {} images that nothing was decided on{}.\n"
+      "Without faults: float {}, int8 {} (decision); float {}, int8 {} (test).\n",
+      report.decision_images, report.test_images,
+      report.decided_on == "test" ? " - but here everything was" : "",
+      share(report.decision_float, report.decision_images),
+      share(report.decision_int8, report.decision_images), share(report.test_float, report.test_images),
+      share(report.test_int8, report.test_images));
+  std::int64_t assumed = 0, faulty = 0;
+  for (const ChipReport& chip : report.chips) {
+    assumed += chip.plan.facts.assumed_maskable;
+    faulty += chip.plan.facts.faulty_pes;
+  }
+  text += fmt::format("Assumed maskable: {} of {} faults. ", assumed, faulty);
+  text += report.escapes == 0 ? "Test coverage assumed: 100 %.\n"
+                              : fmt::format("Test escapes: {} live faults.\n", report.escapes);
+  return text;
+}
+
+std::string compare_table(const CampaignReport& report, bool colours) {
+  TextTable table;
+  table.column("policy", Align::left);
+  table.column("chips\nmeeting it");
+  table.column("share\n95 % interval");
+  table.column("pass");
+  table.column("undecided");
+  table.column("fail");
+  table.column("rejected");
+  table.column("steps\ntotal");
+  table.column("steps\na chip");
+  table.column("max pays\noff from");
+  for (const PolicyReport& policy : report.policies) {
+    const reduce::PolicyLine& l = policy.all;
+    const bool fixed = l.policy.starts_with("fixed");
+    table.row({{l.policy},
+               {fmt::format("{} of {}", l.met, l.chips)},
+               {fmt::format("{:.0f} ... {:.0f} %", 100 * l.met_share.low, 100 * l.met_share.high)},
+               {fmt::format("{}", l.pass), Tone::good},
+               {fmt::format("{}", l.undecided), Tone::doubtful},
+               {fmt::format("{}", l.fail), l.fail > 0 ? Tone::bad : Tone::plain},
+               {fmt::format("{}", l.rejected), Tone::dim},
+               {fmt::format("{}", l.total_steps)},
+               {fmt::format("{:.1f}", l.mean_steps)},
+               {!fixed               ? ""
+                : l.break_even_chips ? fmt::format("{} chips", *l.break_even_chips)
+                                     : "never"}});
+  }
+  std::string text = fmt::format("Policies compared: {}, on the test set{}\n\n", report.constraint,
+                                 decided_note(report.decided_on)) +
+                     table.render(colours);
+  text += fmt::format(
+      "\nCharacterisation cost {} steps, once; from the number of chips on the right, policy max has earned\n"
+      "them back against retraining every chip by that fixed amount.\n",
+      report.characterization_steps);
+  if (report.policies.empty() || report.policies[0].strata.size() < 2) return text;
+
+  TextTable strata;
+  strata.column("policy", Align::left);
+  for (const reduce::PolicyLine& line : report.policies[0].strata) strata.column(stratum_name(line.stratum));
+  for (const PolicyReport& policy : report.policies) {
+    std::vector<TableCell> cells{{policy.all.policy}};
+    for (const reduce::PolicyLine& line : policy.strata)
+      cells.push_back({fmt::format("{}/{} · {:.0f}", line.met, line.chips, line.mean_steps)});
+    strata.row(std::move(cells));
+  }
+  return text + "\nBy fault rate: chips meeting it / chips · steps a chip\n\n" + strata.render(colours);
+}
+
+}  // namespace kintsugi::sim

@@ -1,0 +1,116 @@
+// kintsugi reduce characterize | plan | retrain | compare | all
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/diagnostics.h"
+#include "common/text.h"
+#include "sim/campaign.h"
+#include "sim/options.h"
+
+namespace kintsugi::sim {
+namespace {
+
+namespace po = boost::program_options;
+
+const std::vector<std::string> kSteps{"characterize", "plan", "retrain", "compare", "all"};
+
+std::string about_of(const std::string& step) {
+  if (step == "characterize")
+    return "Step 1 of Reduce: pretrains the network if need be, then retrains it through randomly faulty "
+           "chips and "
+           "records how much retraining each fault rate needs.";
+  if (step == "plan")
+    return "Step 2 of Reduce: chooses for each chip of the lot, from its own fault map, to ship, retrain "
+           "(and how "
+           "much) or reject it. Writes plan.yaml.";
+  if (step == "retrain")
+    return "Step 3 of Reduce: retrains each chip as plan.yaml says, with the chip in the forward pass, and "
+           "reports "
+           "what it reached.";
+  if (step == "compare")
+    return "Compares Reduce (max, mean) with retraining every chip by a fixed amount: chips saved and steps "
+           "spent.";
+  return "The whole campaign: pretrain, characterise, plan, retrain, compare. What is already in --out is "
+         "not done "
+         "again.";
+}
+
+constexpr const char* kOverview =
+    "Usage: kintsugi reduce <step> --campaign F --out D [options]\n\n"
+    "Plans how much retraining each faulty chip of a lot needs, and retrains it (Reduce, Hanif and "
+    "Shafique).\n\n"
+    "Steps, all on the same folder:\n"
+    "  characterize  how much retraining each fault rate needs (pretrains first)\n"
+    "  plan          ship, retrain or reject, chip by chip\n"
+    "  retrain       retrain each chip as planned\n"
+    "  compare       Reduce against fixed amounts\n"
+    "  all           all of them\n\n"
+    "'kintsugi reduce <step> --help' explains a step.\n"
+    "Example: kintsugi reduce all --campaign configs/campaigns/quickstart.yaml --out quickstart\n";
+
+int positive(const OptionParser& parser, const std::string& name, int fallback) {
+  if (!parser.has(name)) return fallback;
+  const auto value = common::parse_integer(parser.text(name));
+  if (!value || *value < 1 || *value > 1024)
+    throw common::InputError(
+        fmt::format("--{} is '{}'; it must be a whole number from 1 to 1024", name, parser.text(name)));
+  return static_cast<int>(*value);
+}
+
+int run_step(const std::string& step, const std::vector<std::string>& arguments) {
+  OptionParser parser(
+      fmt::format("kintsugi reduce {} --campaign F --out D", step), about_of(step),
+      fmt::format("kintsugi reduce {} --campaign configs/campaigns/quickstart.yaml --out quickstart", step));
+  parser.own().add_options()("campaign", po::value<std::string>()->required()->value_name("FILE"),
+                             "the campaign (configs/campaigns/*.yaml)")(
+      "workers", po::value<std::string>()->value_name("N"),
+      "worker processes (default: executor.workers of the campaign)");
+  const bool judges = step == "retrain" || step == "all";
+  if (judges)
+    parser.own().add_options()("enforce", po::bool_switch(),
+                               "exit with status 1 unless every chip that was not rejected passes");
+  if (!parser.parse(arguments)) return kExitDone;
+  const CommonOptions& common = parser.common();
+  if (common.out.empty())
+    throw common::InputError(fmt::format("kintsugi reduce {} needs --out DIR, the campaign's folder", step));
+
+  CampaignInputs inputs = load_campaign(parser.text("campaign"), common.set, common.seed, common.data_dir);
+  CampaignRun run;
+  run.workers = positive(parser, "workers", inputs.config.workers);
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  run.threads = parser.has("threads") ? common.threads : std::max(1, cores / run.workers);
+  run.quiet = common.quiet;
+
+  Campaign campaign(std::move(inputs), common.out, run);
+  if (step == "characterize" || step == "all") campaign.characterize();
+  if (step == "plan" || step == "all") campaign.plan();
+  if (judges || step == "compare") campaign.retrain(step != "retrain");
+  if (step == "compare" || step == "all") campaign.compare();
+  if (!run.quiet) fmt::print("\nResults are in {}\n", common.out.string());
+  if (judges && parser.values()["enforce"].as<bool>() && !campaign.all_pass()) return kExitNo;
+  return kExitDone;
+}
+
+}  // namespace
+
+int reduce_command(const std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h") {
+    fmt::print("{}", kOverview);
+    return arguments.empty() ? kExitBadInput : kExitDone;
+  }
+  const std::string& step = arguments[0];
+  if (std::find(kSteps.begin(), kSteps.end(), step) == kSteps.end()) {
+    const auto near = common::nearest(step, kSteps);
+    throw common::InputError(fmt::format("kintsugi reduce has no step '{}'{}; the steps are {}", step,
+                                         near ? fmt::format(", did you mean '{}'?", *near) : "",
+                                         common::join_or(kSteps)));
+  }
+  return run_step(step, {arguments.begin() + 1, arguments.end()});
+}
+
+}  // namespace kintsugi::sim
