@@ -154,16 +154,10 @@ FaultMap read_yaml(const std::filesystem::path& path, const std::string& text,
   map.chip = root.text("chip", stem(path));
   map.rows = static_cast<int>(root.integer("rows", 1, kMaxArrayDimension));
   map.cols = static_cast<int>(root.integer("cols", 1, kMaxArrayDimension));
-  const std::size_t before = file.diagnostics().size();
   if (array && root.has("rows") && map.rows != array->rows)
     root.error("rows", size_problem("rows", map.rows, array->rows));
   if (array && root.has("cols") && map.cols != array->cols)
     root.error("cols", size_problem("columns", map.cols, array->cols));
-  // Once the sizes are known to be wrong, positions beyond them say nothing new.
-  if (file.diagnostics().size() > before) {
-    for (const char* known : {"meta", "faults"}) root.has(known);
-    file.finish();
-  }
 
   if (root.has("meta")) {
     const YAML::Node meta = root.raw("meta");

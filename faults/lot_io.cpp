@@ -32,6 +32,17 @@ std::string listed(const std::vector<std::string>& words) {
   return out;
 }
 
+// The column that was probably meant: another spelling in upper and lower case, or the nearest word.
+std::optional<std::string> similar(const std::string& name, const std::vector<std::string>& found) {
+  const auto lower = [](std::string word) {
+    for (char& c : word) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    return word;
+  };
+  for (const std::string& column : found)
+    if (lower(column) == lower(name)) return column;
+  return common::nearest(name, found);
+}
+
 // Splits without copying; lines with quotes take the general parser.
 void split_cells(std::string_view line, const std::string& file, int number, common::Diagnostics& diagnostics,
                  std::vector<common::CsvCell>& cells) {
@@ -93,10 +104,10 @@ struct Lot::Reader {
       // site, bit, stuck_at and escape may be absent unless the user named the column.
       const bool needed = i <= kCol || *names[i] != *standard_names[i];
       if (at[i] >= 0 || !needed) continue;
-      const auto near = common::nearest(*names[i], found);
+      const auto near = similar(*names[i], found);
       error({file, line, 0},
-            fmt::format("there is no column '{}'{}; the columns are {}. Say which is which with "
-                        "--chip-column, --row-column, --col-column",
+            fmt::format("there is no column '{}'{}; the columns are {}; say which is which with the "
+                        "options --chip-column, --row-column and --col-column of 'kintsugi fault-map import'",
                         *names[i], near ? fmt::format(", did you mean '{}'?", *near) : "", listed(found)));
     }
     const int nature = (at[kSite] >= 0) + (at[kBit] >= 0) + (at[kStuckAt] >= 0);
@@ -131,7 +142,7 @@ struct Lot::Reader {
       return at[column] < 0 ? kNone : cells[at[column]];
     };
     if (cell(kChip).text.empty()) {
-      error({file, line, cell(kChip).column}, "a chip's id is missing");
+      error({file, line, cell(kChip).column}, "a chip's id is missing; every line names its chip");
       return;
     }
     const auto [chip, added] = chip_number.try_emplace(cell(kChip).text, lot.ids_.size());
@@ -244,7 +255,7 @@ struct Lot::Reader {
             error(
                 {file, line[i], 0},
                 fmt::format("{}: duplicate fault, it was already given on line {}; remove one of the two, or "
-                            "count such lines once with --merge-duplicates",
+                            "count such lines once with 'kintsugi fault-map import --merge-duplicates'",
                             lot.ids_[chip], line[first]));
           continue;
         }

@@ -17,7 +17,7 @@ namespace {
 constexpr std::array<const char*, 6> kModelNames = {"iid", "exact", "clustered", "rows", "columns", "radial"};
 
 void require(bool ok, const std::string& message) {
-  if (!ok) throw common::InputError("fault-map sampler: " + message);
+  if (!ok) throw common::InputError("fault-map sampler: error: " + message);
 }
 
 bool uses_lines(SampleModel model) {
