@@ -16,6 +16,10 @@ namespace kintsugi::array {
 
 inline constexpr std::int64_t kChainBlock = 64;  // stream positions
 
+// Which instructions evaluate a chain; the bits are the same. KINTSUGI_ISA=portable forces `portable` (AVX2).
+enum class ChainKernel { portable, avx512 };
+ChainKernel choose_chain_kernel();
+
 // The activations of one tile as the columns see them, all rows of the array, one block of positions.
 class ActivationBlock {
  public:
@@ -23,14 +27,16 @@ class ActivationBlock {
   // beyond `positions`, are zero.
   void load(const std::int8_t* a, std::int64_t lda, std::int64_t positions, std::int64_t used, int rows);
 
-  const std::int16_t* pair(std::int64_t p) const { return values_.data() + p * 2 * kChainBlock; }
-  std::int16_t at(int row, std::int64_t position) const {
-    return values_[(row / 2 * kChainBlock + position) * 2 + row % 2];
+  // The words of rows 2p and 2p + 1, kChainBlock of them.
+  const std::int32_t* pair(std::int64_t p) const { return words_.data() + p * kChainBlock; }
+  // A row's value in one of its words.
+  static std::int32_t value(std::int32_t word, int row) {
+    return row % 2 != 0 ? word >> 16 : pe::sign_extend(static_cast<std::uint32_t>(word), 16);
   }
   void apply(const ActivationFault& fault);
 
  private:
-  std::vector<std::int16_t> values_;
+  std::vector<std::int32_t> words_;
 };
 
 // One column's chain for one tile: the effective weights of its clean runs and its breaks in between.
@@ -41,13 +47,18 @@ class ColumnChain {
   void build(const FaultPlan& plan, int col, std::span<const std::int8_t> weights);
 
   // psums: kChainBlock values, overwritten with what leaves the bottom of the array.
-  void run(const ActivationBlock& activations, int accumulator_bits, std::int32_t* psums) const;
+  void run(ChainKernel kernel, const ActivationBlock& activations, int accumulator_bits,
+           std::int32_t* psums) const;
 
  private:
   struct Run {
     std::int64_t first_pair, pairs;
     std::size_t words;  // where its weight words start
   };
+  template <ChainKernel kernel>
+  void run_with(const ActivationBlock& activations, int accumulator_bits, std::int32_t* psums) const;
+  void run_portable(const ActivationBlock& activations, int accumulator_bits, std::int32_t* psums) const;
+  void run_avx512(const ActivationBlock& activations, int accumulator_bits, std::int32_t* psums) const;
   void add_run(const FaultPlan& plan, int col, std::span<const std::int8_t> weights, int begin, int end);
 
   std::vector<Run> runs_;            // runs_[i] precedes breaks_[i]; one more than breaks

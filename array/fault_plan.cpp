@@ -36,8 +36,15 @@ FaultPlan make_fault_plan(const faults::ArrayFaults& faults) {
     }
     const bool product_acts = !bypass && !hooks[Site::multiplier].identity();
     const bool sum_acts = !bypass && !hooks[Site::adder].identity();
-    if (product_acts || sum_acts || !hooks[Site::psum_register].identity())
-      plan.breaks[faulty.col].push_back({faulty.row, bypass, hooks});
+    const bool register_acts = !hooks[Site::psum_register].identity();
+    if (product_acts || sum_acts || register_acts) {
+      const bool alone = product_acts + sum_acts + register_acts == 1 && (bypass || weight.identity());
+      const Acting acting = !alone         ? Acting::other
+                            : product_acts ? Acting::multiplier
+                            : sum_acts     ? Acting::adder
+                                           : Acting::other;
+      plan.breaks[faulty.col].push_back({faulty.row, bypass, acting, hooks});
+    }
     if (!hooks[Site::activation_register].identity())
       plan.activations[faulty.col].push_back({faulty.row, hooks[Site::activation_register]});
   }

@@ -13,10 +13,13 @@
 
 namespace kintsugi::array {
 
-// A PE at which a column's chain breaks: its multiplier, adder or psum register acts.
+// A PE at which a column's chain breaks: its multiplier, adder or psum register acts. Most often that is one
+// site alone, for which shorter code exists.
+enum class Acting { multiplier, adder, other };
 struct ChainBreak {
   int row = 0;
   bool bypass = false;
+  Acting acting = Acting::other;
   pe::PeHooks hooks;
 };
 

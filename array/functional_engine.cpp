@@ -48,6 +48,7 @@ struct FunctionalEngine::Impl {
   configs::ConvolutionMapping mapping;
   common::ThreadPool* pool;
   GemmKernel kernel = choose_gemm_kernel();
+  ChainKernel chain_kernel = choose_chain_kernel();
 
   FaultPlan plan;
   std::vector<std::uint8_t> chained;  // per column of the array: evaluated as a chain
@@ -258,7 +259,7 @@ void FunctionalEngine::Impl::run_columns(const GroupWork& work, std::int64_t gro
           const int col = static_cast<int>(c);
           std::int32_t* out = work.out + m0 * work.ldc + n_tile.begin + c;
           if (chained[c] != 0) {
-            (*columns)[next++].run(scratch.seen, array.accumulator_bits, sums);
+            (*columns)[next++].run(chain_kernel, scratch.seen, array.accumulator_bits, sums);
             for (std::int64_t m = 0; m < positions; ++m)
               out[m * work.ldc] = kt == 0 ? sums[m] : add(out[m * work.ldc], sums[m]);
           } else if (!plan.altered_rows[c].empty()) {
@@ -280,9 +281,10 @@ void FunctionalEngine::Impl::correct(const GroupWork& work, const Range& k_tile,
         r < k_tile.count ? work.weights[(k_tile.begin + r) * shape.n() + n] : std::int8_t{0};
     const std::int32_t weight = plan.effective_weight(r, col, given);
     if (weight == 0) continue;
-    const std::int16_t* edge = scratch.edge.pair(r / 2) + r % 2;
-    const std::int16_t* seen = scratch.seen.pair(r / 2) + r % 2;
-    for (std::int64_t m = 0; m < kChainBlock; ++m) sums[m] += weight * (seen[2 * m] - edge[2 * m]);
+    const std::int32_t* edge = scratch.edge.pair(r / 2);
+    const std::int32_t* seen = scratch.seen.pair(r / 2);
+    for (std::int64_t m = 0; m < kChainBlock; ++m)
+      sums[m] += weight * (ActivationBlock::value(seen[m], r) - ActivationBlock::value(edge[m], r));
   }
 }
 

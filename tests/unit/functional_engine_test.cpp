@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "array/functional_accelerator.h"
 #include "array/requantize.h"
 #include "common/thread_pool.h"
@@ -34,6 +36,16 @@ TEST(FunctionalEngine, equals_the_naive_array_in_random_cases) {
     const RandomCase c = test::random_case(number, 17);
     ASSERT_EQ(run_engine(c, &pool), run_naive(c, NaiveArithmetic::datapath)) << c.text;
   }
+}
+
+TEST(FunctionalEngine, gives_the_same_bits_with_portable_instructions) {
+  common::ThreadPool pool(2);
+  setenv("KINTSUGI_ISA", "portable", 1);
+  for (std::uint64_t number = 2000; number < 2300; ++number) {
+    const RandomCase c = test::random_case(number, 17);
+    EXPECT_EQ(run_engine(c, &pool), run_naive(c, NaiveArithmetic::datapath)) << c.text;
+  }
+  unsetenv("KINTSUGI_ISA");
 }
 
 TEST(FunctionalEngine, equals_arithmetic_written_from_the_design_alone) {
