@@ -214,5 +214,10 @@ TEST(DensityPicture, ShadesBlocksOfALargeArrayWithinTheWidth) {
   EXPECT_THAT(picture, HasSubstr("░ 1  ▒ 2  ▓ 3  █ 4"));
 }
 
+TEST(DensityPicture, ASingleFaultIsAsDarkAsItGets) {
+  EXPECT_THAT(density_picture(map_of(256, 256, {unknown(255, 255)})), HasSubstr("blank 0  █ 1\n"));
+  EXPECT_THAT(density_picture(map_of(128, 128, {})), HasSubstr("blank 0\n"));
+}
+
 }  // namespace
 }  // namespace kintsugi::faults

@@ -176,12 +176,12 @@ TEST_F(FaultMapFiles, EveryProblemIsListedAtItsPlace) {
   EXPECT_THAT(
       text,
       HasSubstr(
-          "m.yaml:7:13: error: 'row' must be a number from 0 to 3, a range like 4-7, or all, but is 4"));
+          "m.yaml:7:13: error: 'row' must be a number from 0 to 3, a range like 0-3, or all, but is 4"));
   EXPECT_THAT(text, HasSubstr("m.yaml:8:21: error: 'col' is the range 3-1, which runs backwards; write 1-3"));
   EXPECT_THAT(
       text,
       HasSubstr(
-          "m.yaml:9:21: error: 'col' must be a number from 0 to 4, a range like 4-7, or all, but is 'x'"));
+          "m.yaml:9:21: error: 'col' must be a number from 0 to 4, a range like 0-4, or all, but is 'x'"));
   EXPECT_THAT(text, HasSubstr("m.yaml:10:7: error: a fault needs the key 'row'"));
   EXPECT_THAT(
       text,
