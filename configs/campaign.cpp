@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <limits>
+#include <type_traits>
 
 #include "common/text.h"
 
@@ -12,17 +13,21 @@ namespace {
 constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kMostSteps = 1'000'000'000;
 
+// One problem a list is enough: sorting it mends them all.
 void check_rates(Section& section, const std::string& name, const std::vector<double>& rates) {
-  for (std::size_t i = 0; i < rates.size(); ++i) {
-    if (rates[i] == 0 || rates[i] == 1)
-      section.error(
-          name, fmt::format("entry {} of '{}' is {}; a fault rate here lies between 0 and 1, both excluded",
-                            i + 1, name, common::format_number(rates[i])));
-    if (i > 0 && rates[i] <= rates[i - 1])
+  for (std::size_t i = 0; i < rates.size(); ++i)
+    if (rates[i] == 0 || rates[i] == 1) {
+      section.error(name, fmt::format("'{}' holds {}; a fault rate here lies between 0 and 1, both excluded",
+                                      name, common::format_number(rates[i])));
+      break;
+    }
+  for (std::size_t i = 1; i < rates.size(); ++i)
+    if (rates[i] <= rates[i - 1]) {
       section.error(
           name, fmt::format("'{}' must ascend, but {} comes after {}; sort the list and remove repeats", name,
                             common::format_number(rates[i]), common::format_number(rates[i - 1])));
-  }
+      break;
+    }
 }
 
 ScheduleConfig read_schedule(Section schedule, ScheduleConfig config) {
@@ -110,7 +115,14 @@ Range read_range(Section& section, const std::string& name) {
   if (section.raw(name).IsSequence() && entries != 2)
     section.error(name, fmt::format("'{}' has {} entries; it needs two, [low, high]", name, entries));
   if (ends.size() != 2) return {0, 0};
-  check_rates(section, name, ends);
+  if (ends[0] > ends[1])
+    section.error(name, fmt::format("'{}' is [{}, {}]; write the lower end first", name,
+                                    common::format_number(ends[0]), common::format_number(ends[1])));
+  if (std::is_same_v<Range, LogUniform> && ends[0] == 0)
+    section.error(name,
+                  fmt::format("'{}' cannot start at 0, which has no logarithm; start at 0.0001, say, or use "
+                              "'uniform'",
+                              name));
   return {ends[0], ends[1]};
 }
 

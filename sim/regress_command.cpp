@@ -142,22 +142,27 @@ std::vector<Finding> judge(const Plan& plan, const std::vector<RegressOutcome>& 
   return findings;
 }
 
+// One block a case; fidelities that came to the same share their lines.
 void print(const std::vector<Finding>& findings, bool quiet) {
   for (std::size_t i = 0; i < findings.size();) {
+    const std::string& name = findings[i].case_name;
+    std::vector<std::pair<std::vector<std::string>, std::string>> groups;  // differences, fidelities
     std::size_t end = i;
-    std::string good;
-    while (end < findings.size() && findings[end].case_name == findings[i].case_name) {
-      const Finding& one = findings[end++];
-      if (one.differences.empty()) {
-        good += " " + one.fidelity;
-        continue;
-      }
-      std::cout << fmt::format("FAIL  {} [{}]\n", one.case_name, one.fidelity);
-      for (const std::string& line : one.differences) std::cout << "        " << line << "\n";
+    for (; end < findings.size() && findings[end].case_name == name; ++end) {
+      const Finding& one = findings[end];
+      const auto same = std::find_if(groups.begin(), groups.end(),
+                                     [&](const auto& group) { return group.first == one.differences; });
+      if (same == groups.end())
+        groups.emplace_back(one.differences, one.fidelity);
+      else
+        same->second += " " + one.fidelity;
     }
-    if (!good.empty() && !quiet)
-      std::cout << fmt::format("ok    {:<32} {:>9} cycles {}\n", findings[i].case_name, findings[i].cycles,
-                               good);
+    for (const auto& [lines, fidelities] : groups) {
+      if (!lines.empty()) std::cout << fmt::format("FAIL  {} [{}]\n", name, fidelities);
+      for (const std::string& line : lines) std::cout << "        " << line << "\n";
+      if (lines.empty() && !quiet)
+        std::cout << fmt::format("ok    {} [{}] {} cycles\n", name, fidelities, findings[i].cycles);
+    }
     i = end;
   }
 }

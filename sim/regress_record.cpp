@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 #include <sstream>
+#include <stdexcept>
 
 #include "common/sha256.h"
 #include "common/text.h"
@@ -115,9 +116,10 @@ RegressRecord make_record(const ExecutionResult& result) {
   record.stall_cycles = result.stall_cycles;
   record.accuracy = result.accuracy;
   record.faults = faults_digest(result.faults);
+  if (result.layer_digests.size() != result.layers.size())
+    throw std::logic_error("an execution must give one digest per layer");
   for (std::size_t i = 0; i < result.layers.size(); ++i)
-    record.layers.emplace_back(result.layers[i].layer,
-                               i < result.layer_digests.size() ? result.layer_digests[i] : "");
+    record.layers.emplace_back(result.layers[i].layer, result.layer_digests[i]);
   if (result.output.data.empty())
     add_rows(result.logits, record);
   else
