@@ -118,11 +118,10 @@ void CycleMachine::sequence() {
     feed_length_ = feed_.tile(streams_begun_).m.count;
     ++streams_begun_;
   }
-  // Double-buffered, the shadow registers are free once the stream of the last load has begun; else the
-  // active ones are once the last result of that stream is out, in all columns.
-  const bool registers_free =
-      double_buffer_ ? streams_begun_ == loads_begun_ : columns_out_ == loads_begun_ * cols_;
-  if (!loading_ && !weights_ready_ && registers_free && loads_begun_ < feed_.tiles()) {
+  // No load under way and none waiting for its stream to begin: the shadow registers are free. Without them,
+  // the registers in use are free once the last result of that stream is out, in all columns.
+  if (!loading_ && !weights_ready_ && loads_begun_ < feed_.tiles() &&
+      (double_buffer_ || columns_out_ == loads_begun_ * cols_)) {
     loading_ = true;
     load_row_ = 0;
     load_tile_ = feed_.tile(loads_begun_);

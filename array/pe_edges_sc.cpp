@@ -138,16 +138,13 @@ void Sequencer::decide() {
     feed_length_ = tiles_.tile(streams_begun_).m.count;
     ++streams_begun_;
   }
-  if (!loading_ && !weights_ready_ && loads_begun_ < tiles_.tiles()) {
-    // Double-buffered, the shadow registers are free once the stream of the last load has begun; else the
-    // active ones are once the last result of that stream is out.
-    const bool registers_free =
-        double_buffer_ ? streams_begun_ == loads_begun_ : streams_are_out(loads_begun_);
-    if (registers_free) {
-      loading_ = true;
-      load_row_ = 0;
-      ++loads_begun_;
-    }
+  // No load under way and none waiting for its stream to begin: the shadow registers are free. Without them,
+  // the registers in use are free once the last result of that stream is out.
+  if (!loading_ && !weights_ready_ && loads_begun_ < tiles_.tiles() &&
+      (double_buffer_ || streams_are_out(loads_begun_))) {
+    loading_ = true;
+    load_row_ = 0;
+    ++loads_begun_;
   }
   feed.write(feeding_ ? FeedToken{streams_begun_ - 1, feed_position_, true} : FeedToken{});
   load.write(loading_ ? LoadToken{loads_begun_ - 1, static_cast<std::int16_t>(rows_ - 1 - load_row_), true}
