@@ -50,6 +50,10 @@ Campaign::Campaign(CampaignInputs inputs, const std::filesystem::path& out, cons
   if (inputs_.test_is_cut) write_cut_test_set(out / "test", inputs_.test);
 }
 
+std::string Campaign::decided_on() const {
+  return inputs_.config.leak_as_published ? "test" : "decision";
+}
+
 void Campaign::say(const std::string& text) const {
   if (run_.quiet) return;
   fmt::print("{}\n", text);
@@ -145,7 +149,7 @@ void Campaign::characterize() {
   common::write_file_atomic(folder_.characterization(), text);
   const auto rates = need_resilience();
   common::write_file_atomic(folder_.resilience(), resilience_csv(rates));
-  say(fmt::format("\n{}", resilience_table(rates, colours_)));
+  say(fmt::format("\n{}", resilience_table(rates, decided_on(), colours_)));
 }
 
 std::vector<CharacterizedPoint> Campaign::need_characterized(double fault_rate, int repeat) const {

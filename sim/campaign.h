@@ -60,6 +60,7 @@ class Campaign {
   bool retrained(const reduce::ChipPlan& chip, const std::vector<std::int64_t>& marks) const;
   CampaignReport report(const reduce::Plan& plan) const;
   void add_policies(CampaignReport& report, const reduce::Plan& plan) const;
+  std::string decided_on() const;
   void say(const std::string& text) const;
   void run_missing(const std::string& label, const std::string& unit, const std::vector<Task>& tasks,
                    std::size_t all, const StartWorker& start, bool one_worker = false) const;

@@ -64,7 +64,7 @@ void Campaign::plan() {
   plan.network = inputs_.network.name;
   plan.weights_sha256 = baseline.weights_sha256;
   plan.dataset = inputs_.training.name;
-  plan.decided_on = inputs_.config.leak_as_published ? "test" : "decision";
+  plan.decided_on = decided_on();
   plan.constraint = inputs_.config.constraint;
   plan.policy = inputs_.config.policy;
   plan.steps_per_epoch = inputs_.steps_per_epoch();

@@ -33,7 +33,7 @@ std::vector<faults::FaultMap> sample_chips(const configs::SampleChips& config,
   for (int i = 0; i < config.count; ++i) {
     const auto index = static_cast<std::uint64_t>(i);
     faults::SampleSpec spec;
-    spec.chip = fmt::format("chip-{:04}", i);
+    spec.chip = fmt::format("chip-{:04}", i + 1);  // as `fault-map sample` names them
     spec.rows = chip.array.rows;
     spec.cols = chip.array.cols;
     spec.accumulator_bits = chip.array.accumulator_bits;

@@ -45,7 +45,8 @@ std::string compare_csv(const CampaignReport& report);
 std::string summary_yaml(const CampaignReport& report);
 std::string resilience_csv(const std::vector<reduce::RateResilience>& rates);
 
-std::string resilience_table(const std::vector<reduce::RateResilience>& rates, bool colours);
+std::string resilience_table(const std::vector<reduce::RateResilience>& rates, const std::string& decided_on,
+                             bool colours);
 std::string plan_table(const reduce::Plan& plan, bool colours);
 std::string chips_table(const CampaignReport& report, bool colours);
 std::string compare_table(const CampaignReport& report, bool colours);

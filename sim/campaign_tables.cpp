@@ -72,7 +72,8 @@ std::string stratum_name(const reduce::Stratum& stratum) {
 
 }  // namespace
 
-std::string resilience_table(const std::vector<reduce::RateResilience>& rates, bool colours) {
+std::string resilience_table(const std::vector<reduce::RateResilience>& rates, const std::string& decided_on,
+                             bool colours) {
   TextTable table;
   table.column("fault rate");
   table.column("min steps");
@@ -88,7 +89,8 @@ std::string resilience_table(const std::vector<reduce::RateResilience>& rates, b
                                              r.hopeless() ? ": rejects its chips" : "")
                                : "",
                 r.hopeless() ? Tone::bad : Tone::doubtful}});
-  return "Retraining needed to meet the constraint, by fault rate\n\n" + table.render(colours);
+  return fmt::format("Retraining needed to meet the constraint, by fault rate{}\n\n{}",
+                     decided_note(decided_on), table.render(colours));
 }
 
 std::string plan_table(const reduce::Plan& plan, bool colours) {

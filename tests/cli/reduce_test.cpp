@@ -1,0 +1,393 @@
+// `kintsugi reduce` from the outside, on a campaign of a few seconds: an 8×8 chip, an MLP of 240 weights, and
+// images made here. What matters: the same bytes however the work was spread, interrupted and resumed.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <thread>
+
+#include "common/csv.h"
+#include "common/diagnostics.h"
+#include "common/files.h"
+#include "common/random.h"
+#include "tests/support/temporary_folder.h"
+#include "workloads/npy.h"
+
+namespace kintsugi {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+struct Outcome {
+  int status = -1;
+  std::string text;
+};
+
+constexpr auto kResults = {"manifest.yaml", "weights.safetensors",  "deployed.safetensors",
+                           "plan.yaml",     "characterization.csv", "resilience.csv",
+                           "results.csv",   "compare.csv",          "summary.yaml"};
+
+// 4×4 images of three classes: a bright quadrant, and noise enough to make mistakes.
+void write_images(const fs::path& folder) {
+  constexpr std::int64_t kImages = 1500;
+  workloads::Tensor<std::uint8_t> images({kImages, 1, 4, 4});
+  workloads::Tensor<std::int32_t> labels({kImages});
+  common::RandomStream random(11, "images");
+  for (std::int64_t i = 0; i < kImages; ++i) {
+    const auto label = static_cast<std::int32_t>(random.below(3));
+    labels.data[i] = label;
+    for (std::int64_t p = 0; p < 16; ++p) {
+      const std::int64_t quadrant = p / 8 * 2 + p % 4 / 2;
+      const double value = (quadrant == label ? 130 : 85) + 45 * random.normal();
+      images.data[i * 16 + p] = static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
+    }
+  }
+  workloads::write_npy(folder / "x.npy", images);
+  workloads::write_npy(folder / "y.npy", labels);
+}
+
+constexpr const char* kChip =
+    "chip:\n  name: tiny\n  array: {rows: 8, cols: 8, bypass: fap}\n  memory: ideal\n";
+
+constexpr const char* kNetwork = R"(network:
+  name: tiny_mlp
+  input: {channels: 1, height: 4, width: 4}
+  layers:
+    - {type: flatten}
+    - {type: linear, name: fc1, out_features: 12}
+    - {type: relu}
+    - {type: linear, name: fc2, out_features: 3}
+  loss: softmax_cross_entropy
+)";
+
+constexpr const char* kCampaign = R"(campaign:
+  chip: chip.yaml
+  network: network.yaml
+  dataset: {images: x.npy, labels: y.npy, decision_images: 250}
+  pretrain: {epochs: 4, batch: 32}
+  retrain: {batch: 32, learning_rate: 0.02}
+  constraint: {accuracy_drop: 0.02}
+  characterize: {fault_rates: [0.05, 0.2, 0.4], repeats: 2, max_steps: 60, evaluate_every_steps: 10}
+  chips: {sample: {count: 6, fault_rate: {uniform: [0.02, 0.6]}}}
+  compare: {fixed_steps: [15, 60]}
+)";
+
+class Reduce : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_images(folder_.path());
+    common::write_file_atomic(folder_ / "chip.yaml", kChip);
+    common::write_file_atomic(folder_ / "network.yaml", kNetwork);
+    common::write_file_atomic(folder_ / "campaign.yaml", kCampaign);
+  }
+
+  Outcome run(const std::string& arguments) const {
+    const std::string command =
+        "cd '" + folder_.path().string() + "' && '" KINTSUGI_BINARY "' " + arguments + " 2>&1";
+    FILE* pipe = popen(command.c_str(), "r");
+    Outcome outcome;
+    char buffer[4096];
+    for (std::size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) outcome.text.append(buffer, n);
+    const int status = pclose(pipe);
+    outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return outcome;
+  }
+  Outcome reduce(const std::string& step, const std::string& out, const std::string& more = "") const {
+    return run("reduce " + step + " --campaign campaign.yaml --out " + out + " " + more);
+  }
+  std::string text(const std::string& name) const { return common::read_file(folder_ / name); }
+
+  // Every file of a finished campaign but the lock, by its path in the folder.
+  std::map<std::string, std::string> bytes(const std::string& out) const {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_ / out))
+      if (entry.is_regular_file() && entry.path().filename() != ".lock")
+        files[fs::relative(entry.path(), folder_ / out).string()] = common::read_file(entry.path());
+    return files;
+  }
+  void expect_same(const std::string& a, const std::string& b) const {
+    const auto left = bytes(a);
+    const auto right = bytes(b);
+    for (const auto& [name, content] : left) {
+      ASSERT_TRUE(right.contains(name)) << name << " is missing in " << b;
+      EXPECT_TRUE(right.at(name) == content) << name << " differs between " << a << " and " << b;
+    }
+    EXPECT_EQ(left.size(), right.size());
+  }
+  std::vector<fs::path> task_files(const std::string& out) const {
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_ / out / "tasks"))
+      if (entry.is_regular_file()) files.push_back(entry.path());
+    std::sort(files.begin(), files.end());
+    return files;
+  }
+
+  // While another process writes there: files may come and go.
+  std::size_t task_files_now(const std::string& out) const {
+    std::size_t files = 0;
+    std::error_code code;
+    for (fs::recursive_directory_iterator it(folder_ / out / "tasks", code), end; !code && it != end;
+         it.increment(code))
+      files += it->path().filename().string().starts_with('.') ? 0 : 1;
+    return files;
+  }
+
+  test::TemporaryFolder folder_;
+};
+
+TEST_F(Reduce, LeavesTheSameBytesForAnyWorkersAndThreads) {
+  const Outcome one = reduce("all", "a", "--workers 1 --threads 1");
+  ASSERT_EQ(one.status, 0) << one.text;
+  EXPECT_THAT(one.text, HasSubstr("Policies compared"));
+  for (const char* name : kResults) EXPECT_TRUE(fs::exists(folder_ / "a" / name)) << name;
+  const Outcome two = reduce("all", "b", "--workers 2 --threads 1 --quiet");
+  ASSERT_EQ(two.status, 0) << two.text;
+  EXPECT_EQ(two.text, "");
+  ASSERT_EQ(reduce("all", "c", "--workers 2 --threads 2 --quiet").status, 0);
+  expect_same("a", "b");
+  expect_same("a", "c");
+  EXPECT_NE(text("a/results.csv"), "");
+
+  // The seed is not decoration.
+  ASSERT_EQ(reduce("all", "d", "--workers 2 --threads 1 --quiet --seed 2").status, 0);
+  EXPECT_NE(text("a/plan.yaml"), text("d/plan.yaml"));
+  EXPECT_NE(text("a/weights.safetensors"), text("d/weights.safetensors"));
+}
+
+TEST_F(Reduce, StepByStepGivesWhatAllGives) {
+  const std::string how = "--workers 2 --threads 1 --quiet";
+  ASSERT_EQ(reduce("all", "a", how).status, 0);
+  for (const char* step : {"characterize", "plan", "retrain", "compare"}) {
+    const Outcome outcome = reduce(step, "b", how);
+    ASSERT_EQ(outcome.status, 0) << step << ": " << outcome.text;
+    if (std::string(step) == "retrain") {
+      EXPECT_EQ(text("b/results.csv"), text("a/results.csv"));
+    }
+  }
+  expect_same("a", "b");
+}
+
+TEST_F(Reduce, StepsAskForTheirPredecessors) {
+  EXPECT_THAT(reduce("plan", "a").text, HasSubstr("run 'kintsugi reduce characterize'"));
+  const Outcome outcome = reduce("retrain", "a");
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.text, HasSubstr("run 'kintsugi reduce plan'"));
+}
+
+TEST_F(Reduce, RecomputesOnlyDeletedTasks) {
+  const std::string how = "--workers 2 --threads 1 --quiet";
+  ASSERT_EQ(reduce("all", "a", how).status, 0);
+  const auto before = bytes("a");
+  std::map<fs::path, fs::file_time_type> kept;
+  int deleted = 0;
+  const auto files = task_files("a");
+  ASSERT_GT(files.size(), 12u);
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    if (i % 2 == 0) {
+      fs::remove(files[i]);
+      ++deleted;
+    } else {
+      kept[files[i]] = fs::last_write_time(files[i]);
+    }
+  }
+  const Outcome again = reduce("all", "a", "--workers 1 --threads 2");
+  ASSERT_EQ(again.status, 0) << again.text;
+  EXPECT_THAT(again.text, HasSubstr("characterize: 3 of 6 tasks were done before"));
+  EXPECT_EQ(bytes("a"), before);
+  for (const auto& [file, time] : kept)
+    EXPECT_TRUE(fs::last_write_time(file) == time) << file << " was made again";
+  EXPECT_EQ(task_files("a").size(), files.size()) << deleted;
+}
+
+TEST_F(Reduce, DamagedTaskFileIsMadeAgain) {
+  const std::string how = "--workers 2 --threads 1 --quiet";
+  ASSERT_EQ(reduce("all", "a", how).status, 0);
+  const auto before = bytes("a");
+  common::write_file_atomic(folder_ / "a/tasks/characterize/rate_0.2_repeat_1.csv", "steps,correct\n0,");
+  ASSERT_EQ(reduce("all", "a", how).status, 0);
+  EXPECT_TRUE(bytes("a") == before);
+}
+
+// Killed at several moments, coordinator first; whatever files were there by then, the end is the same.
+TEST_F(Reduce, SurvivesKill9) {
+  const std::string how = "--workers 2 --threads 1 --quiet";
+  ASSERT_EQ(reduce("all", "a", how).status, 0);
+  int killed = 0;
+  for (const std::size_t wanted : {3, 6, 11, 15}) {
+    const pid_t child = fork();
+    if (child == 0) {
+      const int null = ::open("/dev/null", O_WRONLY);
+      ::dup2(null, 1);
+      ::dup2(null, 2);
+      if (::chdir(folder_.path().c_str()) != 0) _exit(9);
+      ::execl(KINTSUGI_BINARY, "kintsugi", "reduce", "all", "--campaign", "campaign.yaml", "--out", "b",
+              "--workers", "2", "--threads", "1", "--quiet", nullptr);
+      _exit(9);
+    }
+    int status = 0;
+    for (;;) {
+      const bool ready = fs::exists(folder_ / "b/tasks") && task_files_now("b") >= wanted;
+      if (ready) ::kill(child, SIGKILL);
+      if (::waitpid(child, &status, ready ? 0 : WNOHANG) == child) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    killed += WIFSIGNALED(status) ? 1 : 0;
+  }
+  EXPECT_GE(killed, 2);
+  const Outcome resumed = reduce("all", "b", how);
+  ASSERT_EQ(resumed.status, 0) << resumed.text;
+  expect_same("a", "b");
+}
+
+// `kintsugi run` on a repaired chip's files gives the accuracy that results.csv reports, to the last image.
+TEST_F(Reduce, RunReproducesResults) {
+  ASSERT_EQ(reduce("all", "a", "--workers 2 --threads 1 --quiet").status, 0);
+  common::Diagnostics diagnostics;
+  const auto rows = common::parse_csv(text("a/results.csv"), "results.csv", diagnostics);
+  std::map<std::string, std::size_t> column;
+  for (std::size_t i = 0; i < rows[0].cells.size(); ++i) column[rows[0].cells[i].text] = i;
+  int compared = 0;
+  for (std::size_t r = 1; r < rows.size(); ++r) {
+    const auto& cells = rows[r].cells;
+    const std::string id = cells[column["chip"]].text;
+    const std::string expected = cells[column["test_accuracy"]].text;
+    if (expected.empty()) {
+      EXPECT_FALSE(fs::exists(folder_ / "a/chips" / id / "deployed.safetensors")) << id;
+      continue;
+    }
+    common::write_file_atomic(folder_ / "workload.yaml",
+                              "workload:\n  network: network.yaml\n  weights: a/chips/" + id +
+                                  "/deployed.safetensors\n  dataset: {images: a/test/images.npy, labels: "
+                                  "a/test/labels.npy}\n");
+    const Outcome outcome = run("run --chip chip.yaml --workload workload.yaml --fault-map a/chips/" + id +
+                                "/fault_map.yaml --out r_" + id);
+    ASSERT_EQ(outcome.status, 0) << outcome.text;
+    std::string found;
+    for (const auto& entry : fs::directory_iterator(folder_ / ("r_" + id)))
+      found += common::read_file(entry.path());
+    EXPECT_THAT(found, HasSubstr(expected)) << id;
+    ++compared;
+  }
+  EXPECT_GE(compared, 3);
+}
+
+TEST_F(Reduce, RefusesToGoOnWithOtherInputs) {
+  const std::string how = "--workers 2 --threads 1 --quiet";
+  ASSERT_EQ(reduce("characterize", "a", how).status, 0);
+  const Outcome changed = reduce("all", "a", how + " --set campaign.characterize.max_steps=70");
+  EXPECT_EQ(changed.status, 2);
+  EXPECT_THAT(changed.text, HasSubstr("this folder holds a campaign made from other inputs"));
+  EXPECT_THAT(changed.text, HasSubstr("characterize.max_steps: \"60\" in the folder, \"70\" now"));
+  EXPECT_THAT(changed.text, HasSubstr("choose another --out"));
+  EXPECT_THAT(reduce("all", "a", how + " --seed 7").text, HasSubstr("seed: \"1\" in the folder, \"7\" now"));
+
+  // A single changed pixel is another data set.
+  auto images = workloads::read_npy<std::uint8_t>(folder_ / "x.npy");
+  images.data[5] ^= 1;
+  workloads::write_npy(folder_ / "x.npy", images);
+  EXPECT_THAT(reduce("all", "a", how).text, HasSubstr("dataset.training"));
+  images.data[5] ^= 1;
+  workloads::write_npy(folder_ / "x.npy", images);
+
+  // Other weights under the finished tasks.
+  std::string weights = text("a/weights.safetensors");
+  weights.back() = static_cast<char>(weights.back() ^ 1);
+  common::write_file_atomic(folder_ / "a/weights.safetensors", weights);
+  const Outcome other = reduce("plan", "a", how);
+  EXPECT_EQ(other.status, 2);
+  EXPECT_THAT(other.text, HasSubstr("not the weights that this folder's tasks were run with"));
+}
+
+TEST_F(Reduce, ObeysAnEditedPlan) {
+  const std::string how = "--workers 2 --threads 1 --quiet";
+  ASSERT_EQ(reduce("characterize", "a", how).status, 0);
+  ASSERT_EQ(reduce("plan", "a", how).status, 0);
+  std::string plan = text("a/plan.yaml");
+  const std::size_t begin = plan.find("      plan: ");
+  const std::size_t end = plan.find("      planned_epochs", begin);
+  plan.replace(begin, end - begin, "      plan: retrain\n      planned_steps: 7\n");
+  common::write_file_atomic(folder_ / "a/plan.yaml", plan);
+  ASSERT_EQ(reduce("retrain", "a", how).status, 0);
+  common::Diagnostics diagnostics;
+  const auto rows = common::parse_csv(text("a/results.csv"), "results.csv", diagnostics);
+  EXPECT_EQ(rows[1].cells[3].text, "retrain");
+  EXPECT_EQ(rows[1].cells[4].text, "7");
+  EXPECT_EQ(rows[1].cells[7].text, "7");
+}
+
+TEST_F(Reduce, LeakAsPublishedDecidesOnTheTestSetAndSaysSo) {
+  const Outcome outcome = reduce("all", "a", "--workers 2 --threads 1 --set campaign.leak_as_published=true");
+  ASSERT_EQ(outcome.status, 0) << outcome.text;
+  std::size_t said = 0;
+  for (std::size_t at = 0; (at = outcome.text.find("decided on the test set", at)) != std::string::npos; ++at)
+    ++said;
+  EXPECT_EQ(said, 4u) << outcome.text;  // resilience, plan, chips, policies
+  EXPECT_THAT(text("a/plan.yaml"), HasSubstr("decided_on: test"));
+  EXPECT_THAT(text("a/plan.yaml"), HasSubstr("baseline: {images: 250,"));  // a sixth of 1,500
+  EXPECT_THAT(text("a/summary.yaml"), HasSubstr("decided_on: test"));
+}
+
+TEST_F(Reduce, EnforceAnswersNo) {
+  // 100 % cannot be met: every rate is censored, every chip rejected, so nothing fails; a fixed policy
+  // delivers.
+  const std::string how =
+      "--workers 2 --threads 1 --quiet --enforce --set 'campaign.constraint={accuracy: 1}'";
+  EXPECT_EQ(reduce("all", "a", how).status, 0);
+  EXPECT_THAT(text("a/plan.yaml"),
+              HasSubstr("no retraining amount met the constraint at any characterised fault rate"));
+  EXPECT_EQ(reduce("all", "b", how + " --set 'campaign.policy={name: fixed, steps: 3}'").status, 1);
+}
+
+TEST_F(Reduce, RefusesWhatACampaignCannotDo) {
+  const auto refused = [&](const std::string& more) {
+    const Outcome outcome = reduce("all", "a", more);
+    EXPECT_EQ(outcome.status, 2) << outcome.text;
+    return outcome.text;
+  };
+  EXPECT_THAT(refused("--set 'campaign.retrain.schedule={name: cosine}'"),
+              HasSubstr("must be constant in a campaign"));
+  EXPECT_THAT(refused("--set chip.array.bypass=none"), HasSubstr("Reduce retrains around bypassed PEs"));
+  EXPECT_THAT(refused("--set chip.fault_map=x.yaml"), HasSubstr("remove it from the chip description"));
+  EXPECT_THAT(refused("--set 'campaign.chips={fault_maps: \"none/*.yaml\"}'"),
+              HasSubstr("no fault map matches"));
+  EXPECT_THAT(refused("--set campaign.dataset.decision_images=1240"),
+              HasSubstr("a mini-batch of 32 does not fit"));
+  EXPECT_THAT(refused("--workers 0"), HasSubstr("--workers is '0'"));
+  const Outcome step = run("reduce compre --campaign campaign.yaml --out a");
+  EXPECT_EQ(step.status, 2);
+  EXPECT_THAT(step.text, HasSubstr("kintsugi reduce has no step 'compre', did you mean 'compare'?"));
+  EXPECT_FALSE(fs::exists(folder_ / "a"));
+}
+
+TEST_F(Reduce, TakesALotAndSaysWhatABypassCannotHide) {
+  common::write_file_atomic(folder_ / "lot.csv",
+                            "chip,row,col,site,bit,stuck_at\n"
+                            "A1,0,0,,,\nA1,3,4,multiplier,3,1\n"
+                            "A2,2,1,psum_register,20,1\n"
+                            "A3,,,,,\n");
+  const Outcome outcome = reduce("all", "a", "--workers 2 --threads 1 --set 'campaign.chips={lot: lot.csv}'");
+  ASSERT_EQ(outcome.status, 0) << outcome.text;
+  const std::string plan = text("a/plan.yaml");
+  EXPECT_THAT(plan, HasSubstr("1 PEs have faults that no bypass hides"));
+  EXPECT_THAT(outcome.text, HasSubstr("Assumed maskable: 1 of 3 faults"));
+  common::Diagnostics diagnostics;
+  const auto rows = common::parse_csv(text("a/results.csv"), "results.csv", diagnostics);
+  ASSERT_EQ(rows.size(), 4u);
+  EXPECT_EQ(rows[3].cells[0].text, "A3");
+  EXPECT_EQ(rows[3].cells[3].text, "ship");  // no fault at all
+  // On a chip whose psums are wrong, int8 on the chip and int8 on the fault-free chip part.
+  EXPECT_NE(rows[2].cells[10].text, rows[2].cells[11].text);
+  EXPECT_EQ(rows[1].cells[10].text, rows[1].cells[11].text);
+}
+
+}  // namespace
+}  // namespace kintsugi
