@@ -272,6 +272,8 @@ int train_command(const std::vector<std::string>& arguments) {
   training::TrainerOptions trainer_options;
   trainer_options.sgd = options.sgd;
   trainer_options.total_steps = inputs.total_steps;
+  // No steps, no schedule: the weights are only measured.
+  if (inputs.total_steps == 0) trainer_options.sgd.schedule.kind = configs::ScheduleKind::constant;
   trainer_options.seed = options.common.seed;
   trainer_options.tag = inputs.faults_digest;
   training::Trainer trainer(inputs.network, inputs.start, inputs.images.training, trainer_options, masks,

@@ -33,12 +33,12 @@ void add_options(OptionParser& parser) {
       ("test-images", text("FILE"), "with --images: test images, .npy")                                   //
       ("test-labels", text("FILE"), "their labels, .npy")                                                 //
       ("weights", text("FILE"), "start from these weights (.safetensors); default: random, from --seed")  //
-      ("epochs", text("X"), "how long to train (default 5)")                                              //
+      ("epochs", text("X"), "how long to train (default 8); 0 measures only")                             //
       ("steps", text("N"), "the same, counted in mini-batches")                                           //
       ("batch", text("N"), "images in a mini-batch (default 128)")                                        //
       ("learning-rate", text("X"), "default 0.05")                                                        //
       ("momentum", text("X"), "default 0.9")                                                              //
-      ("weight-decay", text("X"), "default 0.0001")                                                       //
+      ("weight-decay", text("X"), "default 0.0005")                                                       //
       ("schedule", text("WORD"), "of the learning rate: constant, step or cosine (default)")              //
       ("milestones", text("X,X"),
        "for step: shares of the run after which the rate falls (default 0.5,0.75)")                //
@@ -160,7 +160,7 @@ void read_sgd(const Reader& read, TrainOptions& options) {
   sgd.batch = static_cast<int>(read.integer("batch", 1, 65536, 128));
   sgd.learning_rate = read.real("learning-rate", 0, 1000, 0.05);
   sgd.momentum = read.real("momentum", 0, 1, 0.9);
-  sgd.weight_decay = read.real("weight-decay", 0, 1, 1e-4);
+  sgd.weight_decay = read.real("weight-decay", 0, 1, 5e-4);
   using Kind = configs::ScheduleKind;
   sgd.schedule.kind = read.choice<Kind>(
       "schedule", {{"constant", Kind::constant}, {"step", Kind::step}, {"cosine", Kind::cosine}},
@@ -174,7 +174,7 @@ void read_sgd(const Reader& read, TrainOptions& options) {
   sgd.augment = read.on("augment");
   if (read.has("steps") && read.has("epochs")) fail("give --epochs or --steps, not both");
   if (read.has("steps")) options.steps = read.integer("steps", 1, kMaxSteps, 1);
-  options.epochs = read.real("epochs", 0, 1e6, 5);
+  options.epochs = read.real("epochs", 0, 1e6, 8);
 }
 
 void read_chip(const Reader& read, TrainOptions& options) {

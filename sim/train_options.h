@@ -24,7 +24,7 @@ struct TrainOptions {
   bool no_bypass = false;
   std::optional<std::filesystem::path> weights;
   std::optional<std::int64_t> steps;  // otherwise `epochs`
-  double epochs = 5;
+  double epochs = 8;
   configs::SgdConfig sgd;
   configs::Forward forward = configs::Forward::chip;  // meaningful with a chip
   configs::QuantizationConfig quantization;
