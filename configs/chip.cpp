@@ -16,7 +16,9 @@ void read_memory(Section& chip) {
     return;
   }
   if (!memory.IsScalar() || memory.Scalar() != "ideal")
-    chip.error("memory", "'memory' must be ideal, the only memory that is simulated yet");
+    chip.error("memory",
+               fmt::format("'memory' must be ideal, the only memory that is simulated yet, but is {}",
+                           memory.IsScalar() ? "'" + memory.Scalar() + "'" : "something else"));
 }
 
 ArrayConfig read_array(Section array) {

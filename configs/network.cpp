@@ -20,12 +20,13 @@ InputConfig read_input(Section input) {
   const auto channels = static_cast<std::size_t>(config.channels);
   config.mean = input.reals("mean", -1e12, 1e12, std::vector<double>(channels, 0.0));
   config.std = input.reals("std", 1e-12, 1e12, std::vector<double>(channels, 1.0));
-  for (const auto& [name, size] :
-       {std::pair{"mean", config.mean.size()}, std::pair{"std", config.std.size()}})
-    if (size != channels)
-      input.error(name, fmt::format("'{}' has {} {}, but the input has {} {}; give one for each channel",
-                                    name, size, size == 1 ? "entry" : "entries", channels,
-                                    channels == 1 ? "channel" : "channels"));
+  for (const char* name : {"mean", "std"}) {
+    const YAML::Node list = input.raw(name);
+    if (!list.IsDefined() || !list.IsSequence() || list.size() == channels) continue;
+    input.error(name, fmt::format("'{}' has {} {}, but the input has {} {}; give one for each channel", name,
+                                  list.size(), list.size() == 1 ? "entry" : "entries", channels,
+                                  channels == 1 ? "channel" : "channels"));
+  }
   return config;
 }
 

@@ -38,7 +38,7 @@ DatasetConfig read_dataset(Section& section, bool fixed_split) {
   if (named && files) {
     section.error("labels",
                   "a data set is either a 'name' or two files 'images' and 'labels', not both; remove one");
-    section.has("split");
+    for (const std::string& key : section.keys()) section.has(key);
     return config;
   }
   if (files) {

@@ -65,6 +65,18 @@ class StrictHandler : public YAML::EventHandler {
   int documents_ = 0;
 };
 
+// Whether line `number` (from 0) has a tab before its first word.
+bool tab_indents(const std::string& text, int number) {
+  std::size_t at = 0;
+  for (int line = 0; line < number && at != std::string::npos; ++line) {
+    at = text.find('\n', at);
+    if (at != std::string::npos) ++at;
+  }
+  if (at == std::string::npos) return false;
+  const std::size_t word = text.find_first_not_of(" \t", at);
+  return text.substr(at, word - at).find('\t') != std::string::npos;
+}
+
 std::vector<std::string> split(const std::string& dotted) {
   std::vector<std::string> parts(1);
   for (const char c : dotted) {
@@ -123,12 +135,12 @@ YAML::Node parse_yaml(const std::string& text, const std::string& file, bool one
     }
     return YAML::Load(text);
   } catch (const YAML::Exception& problem) {
-    diagnostics.error(
-        place(problem.mark),
-        fmt::format("this is not valid YAML ({}); check the {}", problem.msg,
-                    one_line ? "brackets and quotes of the value"
-                             : "indentation (spaces, no tabs), colons, quotes and brackets here and "
-                               "just above"));
+    const char* hint = one_line ? "check the brackets and quotes of the value"
+                       : tab_indents(text, problem.mark.line)
+                           ? "this line is indented with a tab; use spaces"
+                           : "check the indentation (spaces, no tabs), colons, "
+                             "quotes and brackets here and just above";
+    diagnostics.error(place(problem.mark), fmt::format("this is not valid YAML ({}); {}", problem.msg, hint));
     diagnostics.throw_if_any();
     throw;  // not reached
   }

@@ -21,7 +21,7 @@ std::string integer_range(std::int64_t low, std::int64_t high) {
 }
 
 std::string real_range(double low, double high) {
-  return fmt::format("a number from {} to {}", common::format_number(low), common::format_number(high));
+  return fmt::format("a number from {:g} to {:g}", low, high);
 }
 
 bool plain(const YAML::Node& node) {
