@@ -3,7 +3,10 @@
 
 #include <gmock/gmock.h>
 
+#include <fstream>
+
 #include "common/files.h"
+#include "common/random.h"
 #include "tests/support/input_error.h"
 #include "tests/support/temporary_folder.h"
 
@@ -130,6 +133,32 @@ TEST_F(Npy, RefusesWhatIsNoNpyFile) {
     EXPECT_THAT(refusal<float>(npy_bytes(header, "1234")), HasSubstr("cannot be understood")) << header;
   EXPECT_THAT(input_error([&] { read_npy<float>(folder_ / "none.npy"); }), HasSubstr("cannot open"));
   EXPECT_THAT(input_error([&] { read_npy<float>(folder_.path()); }), HasSubstr("is a folder"));
+}
+
+// Whatever bytes change, a file is read or refused; nothing else may be thrown and (under a sanitizer)
+// touched.
+TEST_F(Npy, ChangedBytesAreReadOrRefused) {
+  const std::string whole =
+      npy_bytes("{'descr': '<i4', 'fortran_order': False, 'shape': (2, 1), }", "12345678");
+  common::RandomStream random(1, "test-mutations");
+  int refused = 0;
+  for (int i = 0; i < 1000; ++i) {
+    std::string bytes = whole;
+    for (std::uint64_t changes = 1 + random.below(2); changes > 0; --changes) {
+      char& byte = bytes[random.below(bytes.size())];
+      byte =
+          random.below(2) == 0 ? static_cast<char>('0' + random.below(10)) : static_cast<char>(random.next());
+    }
+    const auto file = folder_ / "x.npy";
+    std::ofstream(file, std::ios::binary) << bytes;
+    try {
+      read_npy<std::int32_t>(file);
+    } catch (const common::InputError&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 500);
+  EXPECT_LT(refused, 1000);
 }
 
 TEST_F(Npy, LabelsOfAnyIntegerType) {

@@ -5,9 +5,11 @@
 
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <limits>
 
 #include "common/files.h"
+#include "common/random.h"
 #include "tests/support/input_error.h"
 #include "tests/support/temporary_folder.h"
 
@@ -104,6 +106,33 @@ TEST_F(SafeTensorsFile, EveryTruncationIsRefused) {
     EXPECT_THROW(read_safetensors(file), common::InputError) << length << " of " << whole.size() << " bytes";
   }
   EXPECT_THAT(refusal(whole + "x"), HasSubstr("1 bytes at the end belong to no tensor"));
+}
+
+// Whatever bytes change, a file is read or refused; nothing else may be thrown and (under a sanitizer)
+// touched.
+TEST_F(SafeTensorsFile, ChangedBytesAreReadOrRefused) {
+  write_safetensors(folder_ / "whole", sample());
+  const std::string whole = common::read_file(folder_ / "whole");
+  common::RandomStream random(1, "test-mutations");
+  int refused = 0;
+  for (int i = 0; i < 1000; ++i) {
+    std::string bytes = whole;
+    for (std::uint64_t changes = 1 + random.below(3); changes > 0; --changes) {
+      // Mostly digits and brackets of the header, now and then anything.
+      char& byte = bytes[random.below(random.below(4) == 0 ? bytes.size() : bytes.size() - 60)];
+      byte =
+          random.below(2) == 0 ? static_cast<char>('0' + random.below(10)) : static_cast<char>(random.next());
+    }
+    const auto file = folder_ / "w.safetensors";
+    std::ofstream(file, std::ios::binary) << bytes;
+    try {
+      read_safetensors(file);
+    } catch (const common::InputError&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 500);
+  EXPECT_LT(refused, 1000);
 }
 
 TEST_F(SafeTensorsFile, RefusesDamagedHeaders) {
