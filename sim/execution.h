@@ -12,6 +12,7 @@
 #include "configs/workload.h"
 #include "faults/array_faults.h"
 #include "faults/fault_map.h"
+#include "faults/report.h"
 #include "workloads/inference.h"
 
 namespace kintsugi::sim {
@@ -25,7 +26,8 @@ struct ExecutionRequest {
   bool no_bypass = false;
   int threads = 1;
   std::filesystem::path data_dir;
-  configs::Overrides overrides;  // for the network file
+  configs::Overrides overrides;      // for the network file
+  bool reference_accuracies = true;  // also run the network in float and on the fault-free chip
 };
 
 struct ExecutionResult {
@@ -33,17 +35,23 @@ struct ExecutionResult {
   std::int64_t cycles = 0;
   std::int64_t stall_cycles = 0;
   faults::ArrayFaults faults;
-  workloads::Tensor<std::int32_t> output;         // a GEMM's M×N accumulators; empty for networks
-  workloads::Tensor<float> logits;                // a network's; empty for GEMMs
-  std::optional<double> accuracy;                 // on this chip
-  std::optional<double> fault_free_accuracy;      // int8 on the fault-free chip, if it was asked for
-  std::optional<double> float_accuracy;           // if the weights are float
-  std::vector<std::string> layer_digests;         // SHA-256 of every layer's raw output bytes, in layer order
+  workloads::Tensor<std::int32_t> output;     // a GEMM's M×N accumulators; empty for networks
+  workloads::Tensor<float> logits;            // a network's; empty for GEMMs
+  std::optional<double> accuracy;             // on this chip
+  std::optional<double> fault_free_accuracy;  // int8 on the fault-free chip, if asked for
+  std::optional<double> float_accuracy;       // if asked for and the weights are float
+  std::vector<std::string> layer_digests;     // SHA-256 of every layer's raw output bytes, in layer order
+  faults::FaultReport fault_report;           // what the faults mean under this bypass
+  std::vector<std::int32_t> predicted;        // a network's arg-max per image; empty for GEMMs
 };
 
 // Reads the maps that the chip file names unless the request brings its own (chip files carry paths only).
-// Builds the SystemC platform, so it may be called with one (chip size, fidelity) per process; callers that
-// need several fork. Throws common::InputError for bad input.
+// The bypass is, in this order: none (`no_bypass`, or a chip without multiplexers), the bypass map, the bits
+// a deployed network was made for, the PEs that the fault map names. Float weights are masked by the bypass,
+// and quantised with scales from the first training images of the data set.
+//
+// Builds the SystemC platform and leaves it standing, so it works once per process; callers that need several
+// fork. Throws common::InputError for bad input.
 ExecutionResult execute(const ExecutionRequest& request);
 
 }  // namespace kintsugi::sim

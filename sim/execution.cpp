@@ -1,0 +1,333 @@
+#include "sim/execution.h"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "array/functional_accelerator.h"
+#include "common/sha256.h"
+#include "common/thread_pool.h"
+#include "configs/network.h"
+#include "faults/fault_map_io.h"
+#include "sim/host.h"
+#include "workloads/deployed.h"
+#include "workloads/float_forward.h"
+#include "workloads/npy.h"
+#include "workloads/pruning_mask.h"
+#include "workloads/safetensors.h"
+
+namespace kintsugi::sim {
+namespace {
+
+using common::InputError;
+
+// Images per pass where only accuracies count.
+constexpr std::int64_t kReferenceBatch = 200;
+
+// ---- Faults and bypass ----
+
+struct Faults {
+  faults::FaultMap physical;
+  std::optional<faults::FaultMap> bypass_map;
+};
+
+faults::FaultMap empty_map(const configs::ChipConfig& chip) {
+  faults::FaultMap map;
+  map.chip = chip.name;
+  map.rows = chip.array.rows;
+  map.cols = chip.array.cols;
+  return map;
+}
+
+Faults read_faults(const ExecutionRequest& request) {
+  const configs::ChipConfig& chip = request.chip;
+  const faults::ArrayGeometry geometry{chip.array.rows, chip.array.cols, chip.array.accumulator_bits};
+  Faults read;
+  if (request.fault_map) {
+    read.physical = *request.fault_map;
+  } else if (chip.fault_map) {
+    read.physical = faults::read_fault_map(*chip.fault_map, geometry, request.overrides);
+  } else {
+    read.physical = empty_map(chip);
+  }
+  if (request.no_bypass && request.bypass_map) {
+    throw InputError("a bypass map and 'no bypass' are both asked for; choose one");
+  }
+  if (request.bypass_map) {
+    read.bypass_map = request.bypass_map;
+  } else if (chip.bypass_map && !request.no_bypass) {
+    read.bypass_map = faults::read_fault_map(*chip.bypass_map, geometry);
+  }
+  if (read.bypass_map && chip.array.bypass == configs::Bypass::none) {
+    throw InputError({chip.file.string()},
+                     "the chip has 'bypass: none', but a bypass map is given; drop the map or give the chip "
+                     "'bypass: fap'");
+  }
+  return read;
+}
+
+// A bypass map that names exactly the PEs whose bit is set.
+faults::FaultMap map_of_bits(const std::vector<std::uint8_t>& bits, const configs::ChipConfig& chip) {
+  faults::FaultMap map = empty_map(chip);
+  for (int row = 0; row < map.rows; ++row) {
+    for (int col = 0; col < map.cols; ++col) {
+      if (bits[static_cast<std::size_t>(row) * map.cols + col] == 0) continue;
+      faults::Fault fault;
+      fault.row = row;
+      fault.col = col;
+      map.faults.push_back(fault);
+    }
+  }
+  return map;
+}
+
+// `recorded`: the bypass bits a deployed network was made for; empty if there are none.
+faults::ArrayFaults compile_faults(const ExecutionRequest& request, const Faults& read,
+                                   const std::vector<std::uint8_t>& recorded) {
+  const configs::ArrayConfig& array = request.chip.array;
+  faults::BypassSource source = faults::BypassSource::fault_map;
+  std::optional<faults::FaultMap> bypass = read.bypass_map;
+  if (request.no_bypass || array.bypass == configs::Bypass::none) {
+    source = faults::BypassSource::none;
+  } else if (bypass) {
+    source = faults::BypassSource::bypass_map;
+  } else if (!recorded.empty()) {
+    bypass = map_of_bits(recorded, request.chip);
+    source = faults::BypassSource::bypass_map;
+  }
+  faults::ArrayFaults compiled = faults::compile(read.physical, source, bypass ? &*bypass : nullptr,
+                                                 array.rows, array.cols, array.accumulator_bits);
+  if (!recorded.empty() && compiled.bypass != recorded) {
+    std::int64_t differ = 0;
+    for (std::size_t pe = 0; pe < recorded.size(); ++pe) differ += compiled.bypass[pe] != recorded[pe];
+    spdlog::warn(
+        "the deployed network was made for another bypass: {} PEs differ from what is asked for here",
+        differ);
+  }
+  return compiled;
+}
+
+// ---- The device ----
+
+// SystemC cannot elaborate twice in a process, so nothing is gained by taking a platform down, and a large
+// grid of modules takes longer to destroy than to simulate: it stays until the process ends.
+TlmAccelerator& build_platform(const ExecutionRequest& request, common::ThreadPool* pool,
+                               std::uint64_t memory_bytes = TlmAccelerator::kDefaultMemory) {
+  return *std::make_unique<TlmAccelerator>(request.chip, request.fidelity, pool, memory_bytes).release();
+}
+
+double utilization(std::int64_t macs, std::int64_t cycles, const configs::ArrayConfig& array) {
+  const double slots = static_cast<double>(cycles) * array.rows * array.cols;
+  return slots > 0 ? static_cast<double>(macs) / slots : 0;
+}
+
+// ---- GEMM ----
+
+workloads::Tensor<std::int8_t> read_matrix(const std::filesystem::path& file, const char* what) {
+  auto tensor = workloads::read_npy<std::int8_t>(file);
+  if (tensor.shape.size() != 2 || tensor.count() == 0) {
+    std::string shape;
+    for (const std::int64_t size : tensor.shape) shape += fmt::format("{}{}", shape.empty() ? "" : "x", size);
+    throw InputError({file.string()}, fmt::format("{} must be a matrix with at least one element; this array "
+                                                  "has shape ({})",
+                                                  what, shape));
+  }
+  return tensor;
+}
+
+// Share of a K×N matrix's weights on bypassed PEs.
+double mapped_rate(std::int64_t k, std::int64_t n, const faults::ArrayFaults& faults) {
+  std::int64_t mapped = 0;
+  for (int r = 0; r < faults.rows && r < k; ++r) {
+    for (int c = 0; c < faults.cols && c < n; ++c) {
+      if (!faults.bypassed(r, c)) continue;
+      mapped += ((k - r - 1) / faults.rows + 1) * ((n - c - 1) / faults.cols + 1);
+    }
+  }
+  return static_cast<double>(mapped) / (static_cast<double>(k) * static_cast<double>(n));
+}
+
+void run_gemm(const ExecutionRequest& request, const Faults& read, common::ThreadPool& pool,
+              ExecutionResult& result) {
+  const configs::GemmWorkload& files = *request.workload.gemm;
+  const auto activations = read_matrix(files.activations, "activations");
+  const auto weights = read_matrix(files.weights, "weights");
+  const std::int64_t m = activations.shape[0], k = activations.shape[1], n = weights.shape[1];
+  if (weights.shape[0] != k) {
+    throw InputError(
+        fmt::format("{}: error: activations of {}x{} need weights with {} rows, but {} is {}x{}; activations "
+                    "are M x K and "
+                    "weights K x N",
+                    files.activations.string(), m, k, k, files.weights.string(), weights.shape[0], n));
+  }
+  result.faults = compile_faults(request, read, {});
+
+  const array::LayerShape shape = array::gemm_shape(m, k, n);
+  const auto aligned = [](std::int64_t bytes) { return (static_cast<std::uint64_t>(bytes) + 63) / 64 * 64; };
+  const array::DeviceAddress at_weights = aligned(shape.activation_bytes());
+  const array::DeviceAddress at_output = at_weights + aligned(shape.weight_bytes());
+  const std::uint64_t needed = at_output + aligned(4 * shape.outputs());
+  TlmAccelerator& device = build_platform(request, &pool, std::max(needed, TlmAccelerator::kDefaultMemory));
+  device.load_faults(result.faults);
+  device.data_to_device(0, array::as_device_bytes(std::span(activations.data)));
+  device.data_to_device(at_weights, array::as_device_bytes(std::span(weights.data)));
+  const array::LaunchReport cost = device.launch({shape, 0, at_weights, at_output, std::nullopt, false});
+  result.output = workloads::Tensor<std::int32_t>({m, n});
+  const auto bytes = std::as_writable_bytes(std::span(result.output.data));
+  device.data_from_device(at_output, bytes);
+  result.layer_digests = {common::sha256({reinterpret_cast<const char*>(bytes.data()), bytes.size()})};
+
+  const configs::ArrayConfig& array = request.chip.array;
+  workloads::LayerReport layer;
+  layer.layer = "gemm";
+  layer.m = m;
+  layer.k = k;
+  layer.n = n;
+  layer.tiles = array::make_tiling(shape, array.rows, array.cols, request.chip.convolution).tiles();
+  layer.cycles = cost.cycles;
+  layer.stall_cycles = cost.stall_cycles;
+  layer.macs = shape.macs();
+  layer.utilization = utilization(layer.macs, layer.cycles, array);
+  layer.mapped_fault_rate = mapped_rate(k, n, result.faults);
+  result.layers = {layer};
+}
+
+// ---- Networks ----
+
+// SHA-256 of bytes that come in pieces.
+class Digest {
+ public:
+  Digest() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
+    EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
+  }
+  void add(std::span<const std::byte> bytes) { EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()); }
+  std::string finish() {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int length = 0;
+    EVP_DigestFinal_ex(context_.get(), digest, &length);
+    std::string text;
+    for (unsigned int i = 0; i < length; ++i) text += fmt::format("{:02x}", digest[i]);
+    return text;
+  }
+
+ private:
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
+};
+
+// Weights ready for this chip and for the fault-free one.
+struct Prepared {
+  workloads::DeployedNetwork here;
+  workloads::DeployedNetwork fault_free;
+  std::optional<workloads::Parameters> parameters;  // if the file holds float weights
+};
+
+void check_recorded_size(const workloads::DeployedNetwork& deployed, const ExecutionRequest& request) {
+  const configs::ArrayConfig& array = request.chip.array;
+  if (deployed.bypass.empty() || (deployed.rows == array.rows && deployed.cols == array.cols)) return;
+  throw InputError({request.workload.network->weights.string()},
+                   fmt::format("was deployed for an array of {}x{}, but the chip '{}' has {}x{}",
+                               deployed.rows, deployed.cols, request.chip.name, array.rows, array.cols));
+}
+
+Prepared prepare(const ExecutionRequest& request, const Faults& read, const workloads::Network& network,
+                 common::ThreadPool& pool, ExecutionResult& result) {
+  const configs::NetworkWorkload& workload = *request.workload.network;
+  Prepared prepared;
+  if (workloads::is_deployed(workload.weights)) {
+    prepared.here = workloads::read_deployed(workload.weights, network);
+    check_recorded_size(prepared.here, request);
+    result.faults = compile_faults(request, read, prepared.here.bypass);
+    prepared.fault_free = prepared.here;
+    return prepared;
+  }
+  prepared.parameters = workloads::read_parameters(workload.weights);
+  workloads::check_parameters(network, *prepared.parameters, workload.weights.string());
+  result.faults = compile_faults(request, read, {});
+
+  configs::DatasetConfig training = workload.dataset;
+  training.images_limit.reset();  // that many images are run, not calibrated on
+  if (training.name.empty()) {
+    spdlog::warn(
+        "the data set has no training images of its own: activation scales come from the images that "
+        "are run");
+  }
+  const workloads::ImageSet images =
+      workloads::load_dataset(training, configs::Split::train, request.data_dir);
+  workloads::check_dataset(images, network, workload.dataset.where);
+  configs::QuantizationConfig quantization;
+  quantization.images = std::min(workload.calibration_images, images.size());
+  const auto scales = workloads::calibrate(network, *prepared.parameters, images, quantization, &pool);
+  const auto masks = workloads::pruning_masks(network, result.faults, request.chip);
+  prepared.here = workloads::deploy(network, *prepared.parameters, scales, masks);
+  if (request.reference_accuracies) {
+    prepared.fault_free = workloads::deploy(network, *prepared.parameters, scales);
+  }
+  return prepared;
+}
+
+double fault_free_accuracy(const ExecutionRequest& request, const workloads::Network& network,
+                           const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images,
+                           common::ThreadPool& pool) {
+  // The same bits at every fidelity, so the fastest one is asked.
+  array::FunctionalAccelerator device(request.chip, &pool);
+  const auto none = faults::fault_free(request.chip.array.rows, request.chip.array.cols);
+  device.load_faults(none);
+  const auto run =
+      workloads::infer(device, network, deployed, images, std::min(kReferenceBatch, images.size()), none);
+  return workloads::accuracy(run.predicted, images.labels);
+}
+
+void run_network(const ExecutionRequest& request, const Faults& read, common::ThreadPool& pool,
+                 ExecutionResult& result) {
+  const configs::NetworkWorkload& workload = *request.workload.network;
+  const auto network = workloads::build_network(configs::read_network(workload.network, request.overrides));
+  const workloads::ImageSet images =
+      workloads::load_dataset(workload.dataset, workload.dataset.split, request.data_dir);
+  workloads::check_dataset(images, network, workload.dataset.where);
+  const Prepared prepared = prepare(request, read, network, pool, result);
+
+  TlmAccelerator& device = build_platform(request, &pool);
+  device.load_faults(result.faults);
+  std::vector<Digest> digests(network.stages.size());
+  workloads::InferenceResult run = workloads::infer(
+      device, network, prepared.here, images, std::min(workload.batch, images.size()), result.faults,
+      [&](std::size_t stage, std::span<const std::byte> raw) { digests[stage].add(raw); });
+  result.layers = std::move(run.layers);
+  result.logits = std::move(run.logits);
+  result.accuracy = workloads::accuracy(run.predicted, images.labels);
+  result.predicted = std::move(run.predicted);
+  for (Digest& digest : digests) result.layer_digests.push_back(digest.finish());
+
+  if (!request.reference_accuracies) return;
+  result.fault_free_accuracy = fault_free_accuracy(request, network, prepared.fault_free, images, pool);
+  if (prepared.parameters) {
+    result.float_accuracy = workloads::accuracy(
+        workloads::float_predictions(network, *prepared.parameters, images, &pool), images.labels);
+  }
+}
+
+}  // namespace
+
+ExecutionResult execute(const ExecutionRequest& request) {
+  common::ThreadPool pool(request.threads);
+  const Faults read = read_faults(request);
+  ExecutionResult result;
+  if (request.workload.gemm) {
+    run_gemm(request, read, pool, result);
+  } else {
+    run_network(request, read, pool, result);
+  }
+  for (const workloads::LayerReport& layer : result.layers) {
+    result.cycles += layer.cycles;
+    result.stall_cycles += layer.stall_cycles;
+  }
+  result.fault_report = faults::make_report(read.physical, result.faults.bypass);
+  return result;
+}
+
+}  // namespace kintsugi::sim
