@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <ostream>
 #include <string>
 
 #include "array/cycle_array.h"
@@ -21,6 +22,11 @@ struct TimingCase {
   bool double_buffer;
   std::int64_t cycles;
 };
+
+void PrintTo(const TimingCase& t, std::ostream* out) {
+  *out << t.rows << "x" << t.cols << ", M " << t.m << ", K " << t.k << ", N " << t.n
+       << (t.double_buffer ? ", double-buffered" : ", single-buffered");
+}
 
 configs::ArrayConfig chip_of(const TimingCase& t) {
   configs::ArrayConfig chip;
