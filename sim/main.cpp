@@ -18,7 +18,7 @@
 #include "sim/options.h"
 
 // The SystemC library asks for this symbol because it may bring its own main(); ours is below.
-int sc_main(int, char*[]);
+extern "C" int sc_main(int, char*[]);
 int sc_main(int, char*[]) {
   return 0;
 }

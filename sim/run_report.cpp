@@ -109,7 +109,7 @@ std::string run_table(const ExecutionRequest& request, const ExecutionResult& re
                       result.cycles, result.stall_cycles, duration(microseconds(request, result)),
                       percent(utilization_of(request, result)));
   if (result.fault_report.faults > 0 || result.fault_report.bypassed_pes > 0) {
-    text += "\n" + faults::to_text(result.fault_report);
+    text += fmt::format("\n{}", faults::to_text(result.fault_report));
   }
   if (result.accuracy) {
     text += fmt::format("\naccuracy over {} images\n", result.predicted.size());
