@@ -128,6 +128,55 @@ TEST(ChipForward, AClampedValuePassesNoGradient) {
               1e-4);
 }
 
+// Dropout and flatten between chip and chip. The chip's int8 inputs are worth scale / (1 − p), so that
+// dropout enlarges without clamping; they stand in PyTorch's order C, H, W.
+TEST(ChipForward, DropoutAndFlattenKeepWhatTheChipSaw) {
+  const workloads::Network network =
+      network_of(1, 2, 2, {conv("c", 2, 1), dropout(0.25), flatten(), linear("fc", 2)});
+  workloads::Parameters parameters{{"c.weight", {{2, 1, 1, 1}, {1, -0.5F}}},
+                                   {"c.bias", {{2}, {0.3F, -0.2F}}},
+                                   {"fc.weight", workloads::Tensor<float>({2, 8})},
+                                   {"fc.bias", {{2}, {0, 0}}}};
+  // Rows whose largest magnitude is 0.0127: quantised with scale 0.0001, they are exact.
+  for (int j = 0; j < 8; ++j) {
+    parameters["fc.weight"].data[j] = 0.0127F - 0.003F * static_cast<float>(j);
+    parameters["fc.weight"].data[8 + j] = -0.0127F + 0.0021F * static_cast<float>(j);
+  }
+  SpoiltAccelerator device([](int, std::vector<std::int32_t>&) {});
+  constexpr float kScale = 0.1F;
+  const training::ChipInTheLoop chip{&device, {{0.1F, kScale}, {0, 0}}};
+  common::ThreadPool pool(1);
+  training::BatchPass pass(network, 1, pool, chip);
+  const double x[] = {12.7, 2.5, 5.1, 10.2};
+  int dropped = 0, kept = 0;
+  for (std::int64_t step = 0; step < 12; ++step) {
+    for (int i = 0; i < 4; ++i) pass.input()[i] = static_cast<float>(x[i]);
+    const std::vector<std::int32_t> labels{0};
+    pass.run(parameters, labels, {4, "t", step});
+    const auto& g = pass.gradients();
+    const double d0 = g.at("fc.bias").data[0], d1 = g.at("fc.bias").data[1];
+    common::RandomStream random(4, "t/dropout/c", static_cast<std::uint64_t>(step * training::kShards));
+    double weight_gradient[2] = {0, 0};
+    for (int p = 0; p < 4; ++p) {
+      for (int c = 0; c < 2; ++c) {  // drawn in the order H, W, C
+        const bool drop = random.uniform() < 0.25;
+        const double weight = c == 0 ? 1 : -0.5;
+        const double y = weight * x[p] + (c == 0 ? 0.3 : -0.2);
+        const double q = std::clamp(std::nearbyint(y / kScale), -127.0, 127.0);
+        const int at = c * 4 + p;
+        EXPECT_NEAR(g.at("fc.weight").data[at] / d0, drop ? 0 : q * kScale / 0.75, 2e-4) << at;
+        const double w0 = 0.0127 - 0.003 * at, w1 = -0.0127 + 0.0021 * at;
+        const bool clamped = std::abs(y) > 127.5 * kScale;
+        if (!drop && !clamped) weight_gradient[c] += (d0 * w0 + d1 * w1) / 0.75 * x[p];
+        ++(drop ? dropped : kept);
+      }
+    }
+    for (int c = 0; c < 2; ++c) EXPECT_NEAR(g.at("c.weight").data[c], weight_gradient[c], 1e-4);
+  }
+  EXPECT_GT(dropped, 5);
+  EXPECT_GT(kept, 50);
+}
+
 // A network with everything, on a small array so that layers have many tiles.
 struct Scene {
   workloads::Network network = network_of(

@@ -9,6 +9,7 @@
 #include "common/diagnostics.h"
 #include "common/thread_pool.h"
 #include "tests/support/small_networks.h"
+#include "training/activation.h"
 #include "training/batch_source.h"
 #include "training/learning_rate.h"
 #include "training/sgd.h"
@@ -61,6 +62,24 @@ TEST(Sgd, UpdatesAsPyTorchDoes) {
     EXPECT_EQ(sgd.momentum().at("w").data[1], 0.0F);
   }
   EXPECT_NEAR(expected, 2.237869498, 1e-6);
+}
+
+// Of equal values in a window, the first in scan order is the maximum.
+TEST(Pooling, TakesTheFirstOfEqualMaxima) {
+  const training::Window window{1, 2, 4, 2, 2, 1, 2};
+  const std::vector<float> z{1, 3, -1, -2, 3, 3, -2, -1};
+  const float one = 1, zero = 0;
+  std::vector<float> out(2), dz(8);
+  std::vector<std::uint16_t> route(2);
+  training::activate_and_pool(window, 1, z.data(), &one, &zero, false, out.data(), route.data());
+  EXPECT_THAT(out, ::testing::ElementsAre(3, -1));
+  EXPECT_THAT(route, ::testing::ElementsAre(1, 0));
+  training::activate_and_pool(window, 1, z.data(), &one, &zero, true, out.data(), route.data());
+  EXPECT_THAT(out, ::testing::ElementsAre(3, 0));
+  EXPECT_THAT(route, ::testing::ElementsAre(1, training::kBlocked));
+  const std::vector<float> dout{5, 7};
+  training::route_gradient(window, 1, dout.data(), route.data(), dz.data());
+  EXPECT_THAT(dz, ::testing::ElementsAre(0, 5, 0, 0, 0, 0, 0, 0));
 }
 
 // Image i carries i in its first pixel.
