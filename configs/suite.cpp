@@ -29,9 +29,9 @@ std::vector<Fidelity> read_fidelities(Section& section) {
       const auto near = item.IsScalar() ? common::nearest(item.Scalar(), kFidelities) : std::nullopt;
       section.error(
           "fidelities",
-          fmt::format("{} is no fidelity{}; each entry is {}",
+          fmt::format("{} is no fidelity{} each entry is {}",
                       item.IsScalar() ? "'" + item.Scalar() + "'" : "an entry of 'fidelities'",
-                      near ? fmt::format(", did you mean '{}'?", *near) : "", common::join_or(kFidelities)));
+                      near ? fmt::format("; did you mean '{}'?", *near) : ";", common::join_or(kFidelities)));
       continue;
     }
     const auto fidelity = static_cast<Fidelity>(at - kFidelities.begin());

@@ -164,8 +164,8 @@ Override parse_override(const std::string& text) {
   if (std::find(kKinds.begin(), kKinds.end(), parts[0]) == kKinds.end()) {
     const auto near = common::nearest(parts[0], kKinds);
     throw common::InputError(
-        where, fmt::format("'{}' is no kind of file{}; the key starts with {}", parts[0],
-                           near ? fmt::format(", did you mean '{}'?", *near) : "", common::join_or(kKinds)));
+        where, fmt::format("'{}' is no kind of file{} the key starts with {}", parts[0],
+                           near ? fmt::format("; did you mean '{}'?", *near) : ";", common::join_or(kKinds)));
   }
   if (parts.size() < 2)
     throw common::InputError(
