@@ -30,11 +30,16 @@ std::string digest(const std::vector<T>& values) {
       std::string_view(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)));
 }
 
+std::string list(const std::vector<double>& values) {
+  std::string text;
+  for (const double value : values) text += common::format_number(value) + ' ';
+  return text;
+}
+
 std::string describe(const workloads::Network& network) {
-  std::string text =
-      fmt::format("{} {}x{}x{} scale {} mean {} std {}\n", network.name, network.input.channels,
-                  network.input.height, network.input.width, network.input.scale,
-                  fmt::join(network.input.mean, " "), fmt::join(network.input.std, " "));
+  std::string text = fmt::format("{} {}x{}x{} scale {} mean {} std {}\n", network.name,
+                                 network.input.channels, network.input.height, network.input.width,
+                                 network.input.scale, list(network.input.mean), list(network.input.std));
   for (const auto& s : network.stages) {
     text +=
         fmt::format("{} conv {} bias {} k{} s{} p{} g{} in {}x{}x{} out {}x{}x{} relu {} avg {} dropout {}",
@@ -59,7 +64,7 @@ std::string run_identity(const workloads::Network& network, const workloads::Par
   std::string text = describe(network);
   text += fmt::format("batch {} rate {} momentum {} decay {} schedule {} {} {} augment {}\n", sgd.batch,
                       sgd.learning_rate, sgd.momentum, sgd.weight_decay, static_cast<int>(sgd.schedule.kind),
-                      fmt::join(sgd.schedule.milestones, " "), sgd.schedule.gamma, sgd.augment);
+                      list(sgd.schedule.milestones), sgd.schedule.gamma, sgd.augment);
   // A constant rate does not depend on how long the run is meant to be, so such a run may be prolonged.
   const bool stretched = sgd.schedule.kind != configs::ScheduleKind::constant;
   text += fmt::format("total {} seed {} stream {} tag {}\n", stretched ? options.total_steps : 0,
