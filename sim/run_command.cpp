@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <iostream>
+#include <system_error>
 
 #include "common/diagnostics.h"
 #include "common/files.h"
@@ -74,8 +76,10 @@ void write_results(const std::filesystem::path& out, const RunFiles& files, cons
 int run_command(const std::vector<std::string>& arguments) {
   OptionParser parser(
       "kintsugi run --chip FILE --workload FILE --out DIR [options]",
-      "Runs a workload, a matrix product or a network over a data set, on one simulated chip, and writes its "
-      "outputs, the cycles of every layer and, for a network, accuracies. The three fidelities give the same "
+      "Runs a workload, a matrix product or a network over a data set, on one simulated chip, and writes "
+      "its\n"
+      "outputs, the cycles of every layer and, for a network, accuracies. The three fidelities give the "
+      "same\n"
       "outputs and cycles.",
       "kintsugi run --chip configs/chips/tiny8.yaml --workload configs/suites/ragged.yaml --fidelity pe "
       "--out "
@@ -88,7 +92,7 @@ int run_command(const std::vector<std::string>& arguments) {
       ("bypass-map", text("FILE"), "bypass the PEs named here instead of those of the fault map")  //
       ("no-bypass", po::bool_switch(), "bypass nothing")                                           //
       ("fidelity", text("WORD")->default_value("functional"), "pe, cycle or functional")           //
-      ("trace", text("FILE"), "waveforms of the run (VCD)");
+      ("trace", text("FILE"), "waveforms of the run; not available yet");
   parser.without("seed");
   if (!parser.parse(arguments)) return kExitDone;
   if (parser.has("trace")) fail("--trace: waveforms are not available yet; run without it");
@@ -99,6 +103,13 @@ int run_command(const std::vector<std::string>& arguments) {
 
   const RunFiles files{parser.text("chip"), parser.text("workload")};
   const ExecutionRequest request = read_request(parser);
+  // A place that cannot be written is said before the work, not after it.
+  std::error_code code;
+  std::filesystem::create_directories(parser.common().out, code);
+  if (code) {
+    throw InputError({parser.common().out.string()},
+                     fmt::format("cannot create the folder: {}; choose another --out", code.message()));
+  }
   const ExecutionResult result = execute(request);
   write_results(parser.common().out, files, request, result);
   if (!parser.common().quiet) {
