@@ -51,8 +51,14 @@ faults::ArrayFaults some_faults(const configs::ArrayConfig& array, std::uint64_t
     if (!broken) continue;
     faults::FaultyPe pe{i / array.cols, i % array.cols, {}};
     const auto site = static_cast<pe::Site>(random.below(pe::kSites));
-    pe.hooks[site].stick(static_cast<int>(random.below(pe::site_bits(site, array.accumulator_bits))),
-                         static_cast<int>(random.below(2)));
+    const int bit = static_cast<int>(random.below(pe::site_bits(site, array.accumulator_bits)));
+    // Stuck at 0, stuck at 1, or flipped: the three words of a hook.
+    const auto kind = static_cast<int>(random.below(3));
+    if (kind < 2) {
+      pe.hooks[site].stick(bit, kind);
+    } else {
+      pe.hooks[site].flip = std::uint32_t{1} << bit;
+    }
     if (!pe.hooks.identity()) faults.faulty.push_back(pe);
   }
   return faults;
