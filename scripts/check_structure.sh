@@ -64,8 +64,11 @@ for folder in "${folders[@]}" tests/*/; do
   while read -r file; do
     list=$(dirname "$file")
     while [[ ! -f $list/CMakeLists.txt ]]; do list=$(dirname "$list"); done
-    grep -qE "(^|[ (])${file#"$list"/}([ )]|$)" "$list/CMakeLists.txt" ||
-      breach "$file: error: not listed in $list/CMakeLists.txt, so it is never built"
+    if [[ $file == tests/support/* ]]; then  # shared by the tests of several folders
+      grep -qE "(^|[ (]|/)support/${file##*/}([ )]|$)" tests/CMakeLists.txt tests/*/CMakeLists.txt
+    else
+      grep -qE "(^|[ (])${file#"$list"/}([ )]|$)" "$list/CMakeLists.txt"
+    fi || breach "$file: error: not listed in a CMakeLists.txt, so it is never built"
   done < <(find "$folder" -name '*.cpp' | sort)
 done
 
