@@ -65,9 +65,10 @@ TEST_P(BadInput, IsRefusedWithItsMessage) {
   EXPECT_EQ(WEXITSTATUS(status), 2) << message;
 
   // A refused command leaves no result behind.
-  if (fs::exists(out))
+  if (fs::exists(out)) {
     for (const auto& entry : fs::recursive_directory_iterator(out))
       EXPECT_FALSE(entry.is_regular_file()) << "left behind: " << entry.path();
+  }
   fs::remove_all(scratch);
 
   const fs::path golden = folder / "expected.txt";
@@ -77,7 +78,7 @@ TEST_P(BadInput, IsRefusedWithItsMessage) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, BadInput, testing::ValuesIn(case_names()),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& one) { return one.param; });
 
 TEST(BadInputSuite, CoversEveryKindOfInput) {
   std::map<std::string, int> groups;
