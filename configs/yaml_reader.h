@@ -41,10 +41,12 @@ class Section {
   // message.
   std::int64_t integer(const std::string& name, std::int64_t low, std::int64_t high,
                        std::optional<std::int64_t> fallback = std::nullopt);
-  double real(const std::string& name, double low, double high, std::optional<double> fallback = std::nullopt);
+  double real(const std::string& name, double low, double high,
+              std::optional<double> fallback = std::nullopt);
   bool boolean(const std::string& name, std::optional<bool> fallback = std::nullopt);
   std::string text(const std::string& name, std::optional<std::string> fallback = std::nullopt);
-  // A path, resolved against the file's folder (not checked for existence).
+  // A path, resolved against the file's folder; from --set, against the working directory. Not checked for
+  // existence.
   std::filesystem::path path(const std::string& name);
   std::optional<std::filesystem::path> optional_path(const std::string& name);
   std::vector<double> reals(const std::string& name, double low, double high,
@@ -68,7 +70,7 @@ class Section {
   // A list of mappings.
   std::vector<Section> sections(const std::string& name);
 
-  bool has(const std::string& name) const;       // also counts as "known"
+  bool has(const std::string& name) const;  // also counts as "known"
   // The raw node of a key (marks it as known), for free-form values; undefined node if absent.
   YAML::Node raw(const std::string& name);
   // All keys in file order.
