@@ -125,7 +125,9 @@ YAML::Node parse_yaml(const std::string& text, const std::string& file, bool one
       common::Diagnostics refused;
       if (!one_line) refused.add_source(file, text);
       StrictHandler handler(file, refused);
-      while (parser.HandleNextDocument(handler)) {
+      // Two at most: a second one is refused already, and yaml-cpp finds one document after another, without
+      // end, in some malformed files.
+      for (int document = 0; document < 2 && parser.HandleNextDocument(handler); ++document) {
       }
       if (!refused.empty() && one_line)
         throw common::InputError({file},

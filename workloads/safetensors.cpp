@@ -41,7 +41,9 @@ const char* dtype_code() {
 // What people have instead of a safetensors file, by its first bytes.
 void refuse_other_formats(const std::filesystem::path& file, std::string_view bytes) {
   const bool zip = bytes.starts_with("PK\x03\x04");
-  const bool pickle = bytes.size() >= 2 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5;
+  // A header of 640, 896, … bytes starts like a pickle; but its JSON begins at byte 8.
+  const bool header = bytes.size() > 8 && bytes[8] == '{';
+  const bool pickle = bytes.size() >= 2 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5 && !header;
   if (zip || pickle) {
     std::filesystem::path out = file.filename();
     out.replace_extension(".safetensors");

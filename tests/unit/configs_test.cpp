@@ -261,6 +261,14 @@ TEST_F(Configs, AllProblemsOfAFileAreListedOnce) {
 }
 
 // What hides inside sections that could not be read is not guessed at.
+// yaml-cpp finds documents without end in these; reading them must end, and with a message.
+TEST_F(Configs, MalformedDocumentsAreRefusedAndReadingEnds) {
+  for (const char* text : {"!0,1,9\n.|,0,0\n", "--- a\n--- b\n--- c\n"}) {
+    const fs::path file = write(text);
+    EXPECT_THAT(input_error([&] { read_chip(file); }), HasSubstr("file.yaml"));
+  }
+}
+
 TEST_F(Configs, AMissingSectionIsReportedWithoutItsKeys) {
   const std::string problems = input_error([&] { read_chip(write("chip:\n  name: x\n")); });
   EXPECT_THAT(problems, HasSubstr("'chip' needs the key 'array'"));

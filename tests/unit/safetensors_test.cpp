@@ -52,6 +52,21 @@ SafeTensors sample() {
   return content;
 }
 
+// A header of 640, 896, 1152 or 1408 bytes has the first two bytes of a Python pickle.
+TEST_F(SafeTensorsFile, AHeaderOfAnyLengthIsNotTakenForAPickle) {
+  for (std::size_t length = 1; length <= 1600; length += 13) {
+    SafeTensors content = sample();
+    content.metadata = {{"padding", std::string(length, 'x')}};
+    write_safetensors(folder_ / "w.safetensors", content);
+    EXPECT_EQ(read_safetensors(folder_ / "w.safetensors").metadata, content.metadata);
+  }
+  const std::string header = R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
+  for (const std::size_t length : {640, 896, 1152, 1408}) {
+    const auto file = write(with_header(header + std::string(length - header.size(), ' '), "x"));
+    EXPECT_EQ(read_safetensors(file).tensors.size(), 1u) << length;
+  }
+}
+
 TEST_F(SafeTensorsFile, RoundTrip) {
   const SafeTensors content = sample();
   write_safetensors(folder_ / "w.safetensors", content);
