@@ -1,9 +1,9 @@
 // What the two clocked arrays (fidelities cycle and pe) have in common for the array target that drives them.
 //
-// Contract: after start(job), at every rising edge of the clock the array advances by one cycle; done() becomes
-// true within the delta cycles of the edge after which the last result of the last tile stands in the
-// accumulators. The number of edges from start to done is the job's cycle count; nothing computes it. The array
-// moves only while its clock runs, and a job may be started only when none is running.
+// Contract: after start(job), at every rising edge of the clock the array advances by one cycle; done()
+// becomes true within the delta cycles of the edge after which the last result of the last tile stands in the
+// accumulators. The number of edges from start to done is the job's cycle count; nothing computes it. The
+// array moves only while its clock runs, and a job may be started only when none is running.
 #pragma once
 
 #include <systemc>

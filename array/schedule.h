@@ -13,7 +13,9 @@
 namespace kintsugi::array {
 
 // Cycle, counted from the start of a stream, at which PE (r, c) handles activation m: m + r + c.
-constexpr std::int64_t compute_cycle(std::int64_t m, std::int64_t r, std::int64_t c) { return m + r + c; }
+constexpr std::int64_t compute_cycle(std::int64_t m, std::int64_t r, std::int64_t c) {
+  return m + r + c;
+}
 // The inverse: which m PE (r, c) handles at `cycle`, if any of 0 … stream_length−1.
 constexpr std::optional<std::int64_t> stream_position(std::int64_t cycle, std::int64_t r, std::int64_t c,
                                                       std::int64_t stream_length) {
@@ -28,8 +30,8 @@ constexpr std::int64_t stream_cycles(std::int64_t m, std::int64_t rows, std::int
 }
 
 // A chain of tiles with stream lengths `m`, weights loaded through the pipe, ideal memory.
-// Double-buffered: R + Σ_{i<T} max(M_i, R) + M_T + R + C − 2. Otherwise Σ (R + M_i + R + C − 2), as SCALE-Sim.
-// No tiles: 0.
+// Double-buffered: R + Σ_{i<T} max(M_i, R) + M_T + R + C − 2. Otherwise Σ (R + M_i + R + C − 2), as
+// SCALE-Sim. No tiles: 0.
 std::int64_t chain_cycles(std::span<const std::int64_t> m, std::int64_t rows, std::int64_t cols,
                           bool weight_double_buffer);
 

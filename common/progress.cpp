@@ -37,7 +37,8 @@ void Progress::set(std::int64_t done, const std::string& note) {
 void Progress::print(bool last) {
   printed_ = true;
   const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
-  const double left = done_ > 0 ? elapsed * static_cast<double>(total_ - done_) / static_cast<double>(done_) : 0;
+  const double left =
+      done_ > 0 ? elapsed * static_cast<double>(total_ - done_) / static_cast<double>(done_) : 0;
   const std::string time = last ? fmt::format("{:.0f} s", elapsed) : fmt::format("{:.0f} s left", left);
   const std::string note = note_.empty() ? "" : "  " + note_;
   if (terminal_) {

@@ -39,9 +39,13 @@ std::uint64_t RandomStream::below(std::uint64_t n) {
 }
 
 // Boost's distributions are used, not the standard library's, because theirs are the same in every build.
-double RandomStream::normal() { return boost::random::normal_distribution<double>()(engine_); }
+double RandomStream::normal() {
+  return boost::random::normal_distribution<double>()(engine_);
+}
 
-double RandomStream::gamma(double shape) { return boost::random::gamma_distribution<double>(shape)(engine_); }
+double RandomStream::gamma(double shape) {
+  return boost::random::gamma_distribution<double>(shape)(engine_);
+}
 
 std::uint64_t RandomStream::poisson(double mean) {
   if (mean <= 0) return 0;

@@ -18,6 +18,8 @@ std::string sha256(std::string_view bytes) {
   return hex;
 }
 
-std::string sha256_file(const std::filesystem::path& path) { return sha256(read_file(path)); }
+std::string sha256_file(const std::filesystem::path& path) {
+  return sha256(read_file(path));
+}
 
 }  // namespace kintsugi::common

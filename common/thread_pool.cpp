@@ -53,7 +53,8 @@ struct ThreadPool::Shared {
   }
 };
 
-ThreadPool::ThreadPool(int threads) : threads_(threads < 1 ? 1 : threads), shared_(std::make_unique<Shared>()) {
+ThreadPool::ThreadPool(int threads)
+    : threads_(threads < 1 ? 1 : threads), shared_(std::make_unique<Shared>()) {
   omp_set_num_threads(1);
   for (int i = 1; i < threads_; ++i) shared_->workers.emplace_back([this] { shared_->work(); });
 }

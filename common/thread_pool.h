@@ -1,9 +1,9 @@
 // A fixed set of threads that share out the indices of a loop.
 //
 // Which thread runs which index is not fixed, so the body must write only to places that belong to its index;
-// anything summed over indices is summed afterwards, in index order, by the caller. Every pool thread (and the
-// thread that builds the pool) runs OpenMP libraries with one thread, so that their results do not depend on
-// the machine.
+// anything summed over indices is summed afterwards, in index order, by the caller. Every pool thread (and
+// the thread that builds the pool) runs OpenMP libraries with one thread, so that their results do not depend
+// on the machine.
 #pragma once
 
 #include <cstdint>

@@ -57,15 +57,25 @@ struct CharacterizeConfig {
   Amount amount = Amount::sustained;
 };
 
-struct Uniform { double low, high; };
-struct LogUniform { double low, high; };
+struct Uniform {
+  double low, high;
+};
+struct LogUniform {
+  double low, high;
+};
 // Where the lot's chips come from.
 struct SampleChips {
   int count = 0;
   std::variant<double, Uniform, LogUniform> fault_rate;
 };
-struct FaultMapFiles { std::string pattern; };  // glob, resolved against the campaign file's folder
-struct LotFile { std::filesystem::path path; }; // long CSV of a tester
+// A glob, resolved against the campaign file's folder.
+struct FaultMapFiles {
+  std::string pattern;
+};
+// The long CSV of a tester.
+struct LotFile {
+  std::filesystem::path path;
+};
 using ChipsConfig = std::variant<SampleChips, FaultMapFiles, LotFile>;
 
 struct PolicyConfig {
@@ -89,15 +99,15 @@ struct CampaignConfig {
   std::optional<std::uint64_t> split_seed;
   bool leak_as_published = false;  // decide on the test set
   PretrainConfig pretrain;
-  SgdConfig retrain;               // key `retrain`
-  Forward forward = Forward::chip; // key `retrain.forward`
+  SgdConfig retrain;                // key `retrain`
+  Forward forward = Forward::chip;  // key `retrain.forward`
   QuantizationConfig quantization;
   ConstraintConfig constraint;
   CharacterizeConfig characterize;
   ChipsConfig chips;
   PolicyConfig policy;
   std::vector<std::int64_t> compare_fixed_steps;  // key `compare.fixed_steps`
-  int workers = 1;                 // key `executor: {name: local, workers: n}`
+  int workers = 1;                                // key `executor: {name: local, workers: n}`
 };
 
 // Throws common::InputError with every problem. `executor.name: slurm` is refused: not there yet.

@@ -17,10 +17,10 @@ enum class Bypass { fap, none };
 enum class ConvolutionMapping { im2col, channel };
 
 struct ArrayConfig {
-  int rows = 256;              // 1 … 1024
-  int cols = 256;              // 1 … 1024
-  int operand_bits = 8;        // 8 only, so far
-  int accumulator_bits = 32;   // 16 … 32
+  int rows = 256;             // 1 … 1024
+  int cols = 256;             // 1 … 1024
+  int operand_bits = 8;       // 8 only, so far
+  int accumulator_bits = 32;  // 16 … 32
   bool weight_double_buffer = true;
   Bypass bypass = Bypass::fap;
 };

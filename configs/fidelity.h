@@ -9,9 +9,12 @@ enum class Fidelity { pe, cycle, functional };
 
 constexpr const char* to_string(Fidelity fidelity) {
   switch (fidelity) {
-    case Fidelity::pe: return "pe";
-    case Fidelity::cycle: return "cycle";
-    case Fidelity::functional: return "functional";
+    case Fidelity::pe:
+      return "pe";
+    case Fidelity::cycle:
+      return "cycle";
+    case Fidelity::functional:
+      return "functional";
   }
   return "";
 }

@@ -17,15 +17,15 @@ struct LayerConfig {
   LayerKind kind = LayerKind::relu;
   // PyTorch state_dict prefix ("fc1", "features.0"); required for linear, conv2d and batch_norm.
   std::string name;
-  int out = 0;          // linear: out_features; conv2d: out_channels
-  int kernel = 0;       // conv2d, max_pool: square kernel
-  int stride = 1;       // conv2d (default 1), max_pool (default: kernel)
-  int padding = 0;      // conv2d
-  int groups = 1;       // conv2d
-  bool bias = true;     // linear, conv2d
-  double eps = 1e-5;    // batch_norm
+  int out = 0;        // linear: out_features; conv2d: out_channels
+  int kernel = 0;     // conv2d, max_pool: square kernel
+  int stride = 1;     // conv2d (default 1), max_pool (default: kernel)
+  int padding = 0;    // conv2d
+  int groups = 1;     // conv2d
+  bool bias = true;   // linear, conv2d
+  double eps = 1e-5;  // batch_norm
   double momentum = 0.1;
-  double p = 0.5;       // dropout
+  double p = 0.5;  // dropout
   common::Location where;
 };
 

@@ -14,8 +14,8 @@ enum class Split { train, test };
 
 // Either a named set ("fashion-mnist", "cifar-10") or a pair of .npy files (uint8 N×C×H×W; integer labels N).
 struct DatasetConfig {
-  std::string name;                // empty for files
-  std::filesystem::path images;    // resolved
+  std::string name;              // empty for files
+  std::filesystem::path images;  // resolved
   std::filesystem::path labels;
   Split split = Split::test;
   std::optional<std::int64_t> images_limit;  // key `images` beside `name`: the first n images
@@ -31,7 +31,7 @@ struct NetworkWorkload {
   std::filesystem::path network;
   std::filesystem::path weights;  // float .safetensors (PyTorch names) or a deployed.safetensors
   DatasetConfig dataset;
-  std::int64_t batch = 1;               // images per pass over the chip
+  std::int64_t batch = 1;                  // images per pass over the chip
   std::int64_t calibration_images = 1000;  // training images for activation scales of float weights
 };
 

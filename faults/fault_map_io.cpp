@@ -22,7 +22,8 @@ struct Span {
 
 // "12", "4-7" or "all".
 Span read_span(configs::Section& section, const std::string& name, int size) {
-  const std::string allowed = fmt::format("a number from 0 to {}, a range like 0-{}, or all", size - 1, size - 1);
+  const std::string allowed =
+      fmt::format("a number from 0 to {}, a range like 0-{}, or all", size - 1, size - 1);
   if (!section.has(name)) {
     section.error(fmt::format("a fault needs the key '{}': {}", name, allowed));
     return {};

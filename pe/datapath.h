@@ -29,10 +29,13 @@ inline constexpr int kProductBits = 2 * kOperandBits;
 constexpr int site_bits(Site site, int accumulator_bits) {
   switch (site) {
     case Site::weight_register:
-    case Site::activation_register: return kOperandBits;
-    case Site::multiplier: return kProductBits;
+    case Site::activation_register:
+      return kOperandBits;
+    case Site::multiplier:
+      return kProductBits;
     case Site::adder:
-    case Site::psum_register: return accumulator_bits;
+    case Site::psum_register:
+      return accumulator_bits;
   }
   return 0;
 }
@@ -75,8 +78,8 @@ struct PeHooks {
 };
 
 struct PeOutputs {
-  std::int32_t psum = 0;       // next value of the psum register
-  std::int32_t activation = 0; // next value of the activation register, −128 … 127
+  std::int32_t psum = 0;        // next value of the psum register
+  std::int32_t activation = 0;  // next value of the activation register, −128 … 127
 };
 
 // Clean addition with wrap-around at `accumulator_bits`.

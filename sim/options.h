@@ -12,7 +12,7 @@
 namespace kintsugi::sim {
 
 inline constexpr int kExitDone = 0;
-inline constexpr int kExitNo = 1;        // the answer is "no": a regression differs, a constraint is missed
+inline constexpr int kExitNo = 1;  // the answer is "no": a regression differs, a constraint is missed
 inline constexpr int kExitBadInput = 2;
 inline constexpr int kExitInternal = 3;
 
@@ -31,8 +31,8 @@ struct CommonOptions {
 // common::InputError.
 class OptionParser {
  public:
-  // `usage`: "kintsugi run --chip C --workload W --out D"; `about`: one or two sentences; `example`: a command
-  // line that works.
+  // `usage`: "kintsugi run --chip C --workload W --out D"; `about`: one or two sentences; `example`: a
+  // command line that works.
   OptionParser(std::string usage, std::string about, std::string example);
 
   // Add options here: parser.own().add_options()("chip", value<std::string>()->required(), "…").

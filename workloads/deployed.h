@@ -25,7 +25,8 @@ class ThreadPool;
 namespace kintsugi::workloads {
 
 // input[s] is the scale of stage s's int8 input; what a stage puts out has the next stage's input scale.
-// before_average[s] is the scale of stage s's int8 results that a global average sums (0 where there is none).
+// before_average[s] is the scale of stage s's int8 results that a global average sums (0 where there is
+// none).
 struct ActivationScales {
   std::vector<float> input;
   std::vector<float> before_average;
@@ -37,7 +38,7 @@ ActivationScales calibrate(const Network& network, const Parameters& parameters,
                            const configs::QuantizationConfig& config, common::ThreadPool* pool = nullptr);
 
 struct DeployedStage {
-  Tensor<std::int8_t> weight;                      // PyTorch layout
+  Tensor<std::int8_t> weight;  // PyTorch layout
   float input_scale = 1;
   std::vector<array::Requantization> requantization;  // out_c records; empty for a last stage read as int32
   // A last stage without global average: logit[c] = acc · output_scale[c] + output_bias[c].
@@ -66,7 +67,8 @@ void quantize_weight(const Tensor<float>& weight, std::vector<float>& scales, Te
 // The device's K×N matrices (see array::LayerShape) from a weight in PyTorch layout.
 std::vector<std::int8_t> device_weight(const Stage& stage, const Tensor<std::int8_t>& weight);
 
-void write_deployed(const std::filesystem::path& file, const Network& network, const DeployedNetwork& deployed);
+void write_deployed(const std::filesystem::path& file, const Network& network,
+                    const DeployedNetwork& deployed);
 // Throws InputError: not a deployed file, another network's, out-of-range numbers, non-zero zero points.
 DeployedNetwork read_deployed(const std::filesystem::path& file, const Network& network);
 // True if the file's metadata says it is a deployed network (as opposed to float weights).

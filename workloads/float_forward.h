@@ -23,8 +23,9 @@ void check_parameters(const Network& network, const Parameters& parameters, cons
 // (seed, "initial-weights", stage).
 Parameters initial_parameters(const Network& network, std::uint64_t seed);
 
-// What an observer is shown: a stage's input (batch × in.count(), N, C, H, W; before the stage runs), or, for a
-// stage with a global average only, what that average sums (batch × gemm_out.count(), after batch-norm and ReLU).
+// What an observer is shown: a stage's input (batch × in.count(), N, C, H, W; before the stage runs), or, for
+// a stage with a global average only, what that average sums (batch × gemm_out.count(), after batch-norm and
+// ReLU).
 enum class Observed { input, before_average };
 using StageInputObserver = std::function<void(std::size_t s, std::span<const float> values, Observed what)>;
 

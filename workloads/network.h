@@ -1,7 +1,8 @@
 // A network with sizes: the layer list cut into stages, one per convolution or linear layer.
 //
-// A stage is what the chip and host do between two GEMMs, in this order: GEMM, bias, batch-norm, ReLU, max-pool
-// or global average pool; dropout acts in training only. Shapes and order are checked when it is built.
+// A stage is what the chip and host do between two GEMMs, in this order: GEMM, bias, batch-norm, ReLU,
+// max-pool or global average pool; dropout acts in training only. Shapes and order are checked when it is
+// built.
 #pragma once
 
 #include <cstdint>
@@ -30,18 +31,18 @@ struct MaxPoolStage {
 };
 
 struct Stage {
-  std::string name;             // state_dict prefix of the convolution or linear layer
-  bool convolution = false;     // weight is O×I×KH×KW instead of O×I
+  std::string name;          // state_dict prefix of the convolution or linear layer
+  bool convolution = false;  // weight is O×I×KH×KW instead of O×I
   bool bias = true;
   std::int64_t kernel = 1, stride = 1, padding = 0, groups = 1;
-  FeatureShape in;              // what the GEMM reads; a linear layer after flatten: {features, 1, 1}
-  FeatureShape gemm_out;        // before pooling
+  FeatureShape in;        // what the GEMM reads; a linear layer after flatten: {features, 1, 1}
+  FeatureShape gemm_out;  // before pooling
   std::optional<BatchNormStage> batch_norm;
   bool relu = false;
   std::optional<MaxPoolStage> max_pool;
   bool global_avg_pool = false;
-  double dropout = 0;           // probability, after everything else of the stage
-  FeatureShape out;             // after pooling; the next stage's `in` after an optional flatten (C, H, W)
+  double dropout = 0;  // probability, after everything else of the stage
+  FeatureShape out;    // after pooling; the next stage's `in` after an optional flatten (C, H, W)
 
   array::LayerShape layer_shape(std::int64_t batch) const;
   std::int64_t weight_count() const { return gemm_out.channels * (in.channels / groups) * kernel * kernel; }

@@ -15,7 +15,8 @@ struct Tensor {
   std::vector<T> data;
 
   Tensor() = default;
-  explicit Tensor(std::vector<std::int64_t> s) : shape(std::move(s)), data(static_cast<std::size_t>(count())) {}
+  explicit Tensor(std::vector<std::int64_t> s)
+      : shape(std::move(s)), data(static_cast<std::size_t>(count())) {}
   Tensor(std::vector<std::int64_t> s, std::vector<T> d) : shape(std::move(s)), data(std::move(d)) {}
 
   std::int64_t count() const {
