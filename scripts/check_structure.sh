@@ -2,7 +2,7 @@
 # Checks what the build cannot: folders include each other only in the designed direction, only *_sc targets and
 # sim/ see SystemC, and no source or test file is left out of the build. Prints every breach; exit 1 if any.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 breaches=0
 breach() {
@@ -39,7 +39,7 @@ for folder in "${folders[@]}"; do
     elif [[ $target != "$folder" && " ${may_include[$folder]} " != *" $target "* ]]; then
       breach "$file:$line: error: $folder/ may not include $target/ (allowed: ${may_include[$folder]:-nothing but itself})"
     fi
-  done < <(sources -rnE "$include[\"<]" "$folder")
+  done < <(sources -rnE "${include}[\"<]" "$folder")
 done
 
 # A folder with C++ in it has a place in that order, and is built.
