@@ -38,13 +38,12 @@ std::string reach_text(const LiveFault& live) {
   const Fault& fault = live.fault;
   switch (fault.stuck->site) {
     case pe::Site::psum_register:
-      return fmt::format("every psum that passes down column {}: all its outputs", fault.col);
+      return fmt::format("all outputs of column {}", fault.col);
     case pe::Site::activation_register:
       return live.columns.empty() ? "nothing: no PE to its right computes"
-                                  : fmt::format("the activations of row {} from column {} on: {}", fault.row,
-                                                fault.col + 1, columns_text(live.columns));
+                                  : fmt::format("the outputs of {}", columns_text(live.columns));
     default:
-      return fmt::format("the outputs of column {}: the PE is not bypassed", fault.col);
+      return fmt::format("the outputs of column {} (not bypassed)", fault.col);
   }
 }
 
@@ -143,15 +142,15 @@ std::string to_text(const FaultReport& report, int most_live) {
            ? fmt::format(", {} of them without a fault (false alarms)", report.false_alarms)
            : "");
   if (report.uncomputable > 0)
-    line(
-        "  cannot be run     {} PEs have a fault of unknown nature and no bypass: bypass them or reject the "
-        "chip",
-        report.uncomputable);
+    line("  cannot be run     {} a fault of unknown nature and no bypass: bypass {} or reject the chip",
+         report.uncomputable == 1 ? std::string("1 PE has") : fmt::format("{} PEs have", report.uncomputable),
+         report.uncomputable == 1 ? "it" : "them");
   if (report.live.empty()) {
     line("  not hidden        no known fault");
   } else {
-    line("  not hidden        {} faults, which reach {} of {} columns:", report.live.size(),
-         report.columns_reached, report.cols);
+    const bool one = report.live.size() == 1;
+    line("  not hidden        {} fault{}, which reach{} {} of {} columns:", report.live.size(),
+         one ? "" : "s", one ? "es" : "", report.columns_reached, report.cols);
     const std::size_t shown = std::min(report.live.size(), static_cast<std::size_t>(std::max(most_live, 0)));
     for (std::size_t i = 0; i < shown; ++i) {
       const LiveFault& live = report.live[i];

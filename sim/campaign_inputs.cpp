@@ -50,13 +50,14 @@ std::vector<faults::FaultMap> sample_chips(const configs::SampleChips& config,
   return maps;
 }
 
-std::vector<faults::FaultMap> read_maps(const std::string& pattern, const configs::ChipConfig& chip) {
+std::vector<faults::FaultMap> read_maps(const configs::CampaignConfig& config, const std::string& pattern,
+                                        const configs::ChipConfig& chip) {
   const auto files = glob_files(pattern);
   if (files.empty())
-    throw InputError(
-        fmt::format("no fault map matches '{}'; a relative pattern counts from the campaign "
-                    "file's folder",
-                    pattern));
+    throw InputError({config.file.string()},
+                     fmt::format("no fault map matches '{}'; a relative pattern counts from the campaign "
+                                 "file's folder",
+                                 pattern));
   std::vector<faults::FaultMap> maps;
   std::string problems;
   for (const auto& file : files) {
@@ -76,7 +77,7 @@ std::vector<faults::FaultMap> load_chips(const configs::CampaignConfig& config,
   if (const auto* sample = std::get_if<configs::SampleChips>(&config.chips))
     return sample_chips(*sample, chip, seed);
   if (const auto* files = std::get_if<configs::FaultMapFiles>(&config.chips))
-    return read_maps(files->pattern, chip);
+    return read_maps(config, files->pattern, chip);
   faults::LotFormat format;
   format.rows = chip.array.rows;
   format.cols = chip.array.cols;
@@ -156,7 +157,13 @@ CampaignInputs load_campaign(const std::filesystem::path& file, const configs::O
     inputs.test = workloads::load_dataset(config.dataset, configs::Split::test, data_dir);
     workloads::check_dataset(inputs.test, inputs.network, config.dataset.where);
   }
-  workloads::DecisionSplit split = workloads::hold_out(all, config.decision_images, config.split_seed);
+  workloads::DecisionSplit split = [&] {
+    try {
+      return workloads::hold_out(all, config.decision_images, config.split_seed);
+    } catch (const InputError& problem) {
+      throw InputError({config.file.string()}, problem.what());
+    }
+  }();
   inputs.training = std::move(split.training);
   inputs.held_out = std::move(split.decision);
   inputs.decision = config.leak_as_published ? inputs.test : inputs.held_out;

@@ -182,9 +182,13 @@ int fault_map_convert(const std::vector<std::string>& arguments) {
     const auto escapes =
         std::count_if(map.faults.begin(), map.faults.end(), [](const auto& fault) { return fault.escape; });
     if (known > 0)
-      spdlog::warn("a grid has no place for site, bit and value: {} faults become faults of unknown nature",
-                   known);
-    if (escapes > 0) spdlog::warn("a grid has no place for escapes: {} faults become detected ones", escapes);
+      spdlog::warn(
+          "a grid has no place for site, bit and value: {} of unknown nature",
+          known == 1 ? std::string("1 fault becomes one") : fmt::format("{} faults become faults", known));
+    if (escapes > 0)
+      spdlog::warn("a grid has no place for escapes: {}",
+                   escapes == 1 ? std::string("1 escape becomes a detected fault")
+                                : fmt::format("{} escapes become detected faults", escapes));
     if (!map.meta.empty()) spdlog::warn("a grid has no place for meta, which is left out");
   }
   faults::write_fault_map(to, map);

@@ -30,8 +30,9 @@ int fault_map_masks(const std::vector<std::string>& arguments) {
                              "chip description: array size and mapping.convolution")(
       "network", word("FILE")->required(), "network description")(
       "fault-map", word("FILE"), "the chip's fault map (default: the one the chip description names)")(
-      "bypass-map", word("FILE"), "the PEs that are bypassed, if they are not those of the fault map");
-  for (const char* unused : {"seed", "threads", "data-dir"}) parser.without(unused);
+      "bypass-map", word("FILE"), "the PEs that are bypassed, if they are not those of the fault map")(
+      "out", word("FILE"), "the file to write, *.safetensors");
+  for (const char* unused : {"out", "seed", "threads", "data-dir"}) parser.without(unused);
   if (!parser.parse(arguments)) return kExitDone;
   const auto& options = parser.common();
   if (options.out.empty()) option_error("missing --out FILE.safetensors: the file the masks go to");

@@ -104,7 +104,13 @@ fs::path find_dataset(const configs::DatasetConfig& config, const fs::path& data
   if (set == kNamedSets.end())
     throw common::InputError(config.where, fmt::format("unknown data set '{}'", config.name));
   std::vector<fs::path> roots;
-  if (!data_dir.empty()) roots.push_back(data_dir);
+  if (!data_dir.empty()) {
+    std::error_code code;
+    if (!fs::is_directory(data_dir, code))
+      throw common::InputError({"--data-dir " + data_dir.string()},
+                               "there is no such folder; name the folder that holds the data sets");
+    roots.push_back(data_dir);
+  }
   if (const char* variable = std::getenv("KINTSUGI_DATA"); variable != nullptr && *variable != '\0')
     roots.emplace_back(variable);
   roots.emplace_back("/usr/share/datasets");

@@ -186,17 +186,15 @@ TEST_F(FaultMapCommand, ShowCountsDrawsAndWritesJson) {
             "  rows most hit     0 (1), 1 (1)\n"
             "  columns most hit  0 (1), 2 (1)\n"
             "  bypassed PEs      2\n"
-            "  not hidden        1 faults, which reach 1 of 3 columns:\n"
-            "    row 0, col 0, psum_register bit 1 stuck at 1: reaches every psum that passes down column 0: "
-            "all its "
-            "outputs\n"
+            "  not hidden        1 fault, which reaches 1 of 3 columns:\n"
+            "    row 0, col 0, psum_register bit 1 stuck at 1: reaches all outputs of column 0\n"
             "  assumed maskable: 1 of 2 faults\n"
             "  test coverage assumed: 100 %\n"
             "┌───┐\n│▀ ▄│ 0\n└───┘\n"
             "each character is two PEs, one above the other: █ both faulty, ▀ upper, ▄ lower\n");
   EXPECT_THAT(file("report/report.json"), HasSubstr("\"assumed_maskable\": 1"));
   EXPECT_THAT(run("show m.yaml --no-bypass").text,
-              HasSubstr("cannot be run     1 PEs have a fault of unknown nature"));
+              HasSubstr("cannot be run     1 PE has a fault of unknown nature"));
   write("b.csv", "0,1,0\n0,0,1\n");
   EXPECT_THAT(run("show m.yaml --bypass-map b.csv").text,
               HasSubstr("bypassed PEs      2, 1 of them without a fault"));

@@ -147,7 +147,7 @@ TEST(FaultReportTest, SaysWhatABypassCannotHide) {
   const std::string text = to_text(report);
   EXPECT_THAT(text, HasSubstr("assumed maskable: 1 of 6 faults"));
   EXPECT_THAT(text, HasSubstr("test escapes: 1 live faulty PE\n"));
-  EXPECT_THAT(text, HasSubstr("reaches every psum that passes down column 1"));
+  EXPECT_THAT(text, HasSubstr("reaches all outputs of column 1"));
 }
 
 TEST(FaultReportTest, CountsFalseAlarmsAndWhatCannotRun) {
