@@ -30,6 +30,11 @@ struct LayerLaunch {
   bool relu = false;  // with requantization only
 };
 
+// Throws std::invalid_argument where a launch asks for what no device does: sizes that make no layer, ReLU
+// without requantisation, or an output that overlaps what the layer reads. (When results reach memory, and so
+// what the rest of the layer would read then, is not the same on all devices.)
+void check_launch(const LayerLaunch& launch);
+
 struct LaunchReport {
   std::int64_t cycles = 0;
   std::int64_t stall_cycles = 0;  // 0 with ideal memory

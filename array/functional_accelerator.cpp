@@ -14,18 +14,6 @@
 
 namespace kintsugi::array {
 
-namespace {
-
-void check_shape(const LayerShape& s) {
-  const bool positive = s.batch > 0 && s.in_h > 0 && s.in_w > 0 && s.in_c > 0 && s.kernel_h > 0 &&
-                        s.kernel_w > 0 && s.stride > 0 && s.padding >= 0 && s.groups > 0 && s.out_c > 0;
-  if (!positive || s.in_c % s.groups != 0 || s.out_c % s.groups != 0 || s.in_h + 2 * s.padding < s.kernel_h ||
-      s.in_w + 2 * s.padding < s.kernel_w)
-    throw std::invalid_argument("launch: the layer's sizes do not fit together");
-}
-
-}  // namespace
-
 struct FunctionalAccelerator::Impl {
   configs::ChipConfig chip;
   common::ThreadPool* pool;
@@ -96,19 +84,22 @@ void FunctionalAccelerator::data_from_device(DeviceAddress address, std::span<st
 
 LaunchReport FunctionalAccelerator::launch(const LayerLaunch& launch) {
   const LayerShape& shape = launch.shape;
-  check_shape(shape);
+  check_launch(launch);
   LayerJob job;
   job.shape = shape;
   job.activations = impl_->typed<std::int8_t>(launch.activations, shape.activation_bytes(), "activations");
   job.weights = impl_->typed<std::int8_t>(launch.weights, shape.weight_bytes(), "weights");
   if (!launch.requantization) {
-    if (launch.relu) throw std::invalid_argument("launch: relu needs requantization");
     job.accumulators = impl_->typed<std::int32_t>(launch.output, shape.outputs(), "output");
     return {impl_->engine.run(job), 0};
   }
   const std::span<const Requantization> table(
       impl_->typed<Requantization>(*launch.requantization, shape.out_c, "requantization"),
       static_cast<std::size_t>(shape.out_c));
+  for (const Requantization& r : table)
+    if (r.shift < 1 || r.shift > 62)
+      throw std::invalid_argument(
+          fmt::format("launch: a requantisation shift of {} is outside 1 ... 62", r.shift));
   std::int8_t* out = impl_->typed<std::int8_t>(launch.output, shape.outputs(), "output");
   impl_->accumulators.resize(static_cast<std::size_t>(shape.outputs()));
   job.accumulators = impl_->accumulators.data();
@@ -118,6 +109,9 @@ LaunchReport FunctionalAccelerator::launch(const LayerLaunch& launch) {
 }
 
 void FunctionalAccelerator::load_faults(const faults::ArrayFaults& faults) {
+  if (impl_->chip.array.bypass == configs::Bypass::none && faults.bypassed_pes() > 0)
+    throw std::invalid_argument(
+        fmt::format("{} PEs are bypassed, but the chip has no bypass multiplexers", faults.bypassed_pes()));
   impl_->engine.load_faults(faults);
 }
 

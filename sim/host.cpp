@@ -124,9 +124,7 @@ void TlmAccelerator::data_from_device(array::DeviceAddress address, std::span<st
 
 array::LaunchReport TlmAccelerator::launch(const array::LayerLaunch& launch) {
   using array::Register;
-  if (launch.relu && !launch.requantization) {
-    throw std::invalid_argument("ReLU is part of requantisation; the launch asks for no requantisation");
-  }
+  array::check_launch(launch);
   const array::LayerShape& shape = launch.shape;
   const std::array<std::pair<Register, std::uint64_t>, 15> job = {{
       {Register::batch, shape.batch},

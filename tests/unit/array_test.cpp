@@ -240,7 +240,13 @@ TEST(Schedule, a_layer_costs_what_scale_sim_says) {
 
 // --- Requantisation ---
 
-TEST(Requantize, tables_equal_the_definition) {
+// With the instructions of this machine, and with those that every machine has.
+class Requantize : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(instructions, Requantize, testing::Bool(),
+                         [](const auto& p) { return p.param ? "portable" : "widest"; });
+
+TEST_P(Requantize, tables_equal_the_definition) {
+  if (GetParam()) setenv("KINTSUGI_ISA", "portable", 1);
   common::RandomStream random(5, "requantize");
   for (const std::size_t channels : {1, 3, 8, 17, 64}) {
     std::vector<array::Requantization> table(channels);
@@ -267,9 +273,10 @@ TEST(Requantize, tables_equal_the_definition) {
       }
     }
   }
+  if (GetParam()) unsetenv("KINTSUGI_ISA");
 }
 
-TEST(Requantize, refuses_sizes_that_do_not_fit) {
+TEST(RequantizeSizes, refuses_sizes_that_do_not_fit) {
   std::vector<std::int32_t> acc(5);
   std::vector<array::Requantization> table(2);
   std::vector<std::int8_t> out(5);

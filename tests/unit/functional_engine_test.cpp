@@ -172,6 +172,59 @@ TEST_F(FunctionalAcceleratorTest, checks_ranges_and_alignment) {
   EXPECT_THROW(device_.launch(launch), std::invalid_argument);
 }
 
+TEST_F(FunctionalAcceleratorTest, refuses_an_output_over_what_the_layer_reads) {
+  array::LayerLaunch launch;
+  launch.shape = array::gemm_shape(2, 3, 2);  // reads 6 and 6 bytes, writes 16, or 4 when requantised
+  launch.activations = 1000;
+  launch.weights = 2000;
+  for (const std::uint64_t operand : {launch.activations, launch.weights}) {
+    for (const std::uint64_t output : {operand - 8, operand, operand + 4}) {
+      launch.output = output;
+      EXPECT_THROW(device_.launch(launch), std::invalid_argument) << output;
+    }
+    for (const std::uint64_t output : {operand - 16, operand + 8}) {
+      launch.output = output;
+      EXPECT_NO_THROW(device_.launch(launch)) << output;
+    }
+  }
+  const std::vector<array::Requantization> table = {{1, 1, 1}, {1, 1, 1}};
+  device_.data_to_device(3000, array::as_device_bytes(std::span(table)));
+  launch.requantization = 3000;
+  for (const std::uint64_t output : {2997, 3000, 3031}) {
+    launch.output = output;
+    EXPECT_THROW(device_.launch(launch), std::invalid_argument) << output;
+  }
+  for (const std::uint64_t output : {2996, 3032, 996, 1006}) {
+    launch.output = output;
+    EXPECT_NO_THROW(device_.launch(launch)) << output;
+  }
+}
+
+TEST_F(FunctionalAcceleratorTest, refuses_a_shift_outside_its_range) {
+  array::LayerLaunch launch;
+  launch.shape = array::gemm_shape(2, 3, 2);
+  launch.output = 200;
+  launch.requantization = 304;
+  for (const std::int32_t shift : {0, 63, -1}) {
+    const std::vector<array::Requantization> table = {{1, 1, 1}, {1, shift, 1}};
+    device_.data_to_device(304, array::as_device_bytes(std::span(table)));
+    EXPECT_THROW(device_.launch(launch), std::invalid_argument) << shift;
+  }
+}
+
+TEST(FunctionalAccelerator, refuses_bypass_bits_on_a_chip_without_bypass) {
+  configs::ChipConfig chip;
+  chip.array.rows = 4;
+  chip.array.cols = 3;
+  chip.array.bypass = configs::Bypass::none;
+  common::ThreadPool pool(1);
+  array::FunctionalAccelerator device(chip, &pool, 1 << 16);
+  faults::ArrayFaults faults = faults::fault_free(4, 3);
+  EXPECT_NO_THROW(device.load_faults(faults));
+  faults.bypass[5] = 1;
+  EXPECT_THROW(device.load_faults(faults), std::invalid_argument);
+}
+
 TEST_F(FunctionalAcceleratorTest, converts_and_reorders) {
   const std::vector<float> x = {0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 126.4f, 127.6f, 1e9f, -1e9f, 0.f};
   std::vector<std::int8_t> q(x.size());

@@ -228,6 +228,8 @@ TEST(Platform, RefusesWhatCannotBe) {
     EXPECT_THROW(accelerator.launch({gemm, 0, 0, 64, std::nullopt, true}), std::invalid_argument);
     EXPECT_THROW(accelerator.launch({array::LayerShape{.batch = 0}, 0, 0, 64, std::nullopt, false}),
                  std::invalid_argument);
+    EXPECT_THROW(accelerator.launch({gemm, 128, 0, 100, std::nullopt, false}), std::invalid_argument)
+        << "the output overlaps the activations";
     EXPECT_THROW(accelerator.load_faults(faults::fault_free(5, 6)), std::invalid_argument);
     faults::ArrayFaults bypassed = faults::fault_free(5, 7);
     bypassed.bypass[3] = 1;
