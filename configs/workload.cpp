@@ -44,9 +44,9 @@ DatasetConfig read_dataset(Section& section, bool fixed_split) {
   if (files) {
     config.images = section.path("images");
     config.labels = section.path("labels");
-    if (!fixed_split)
-      config.split =
-          section.choice<Split>("split", {{"train", Split::train}, {"test", Split::test}}, config.split);
+    if (!fixed_split && section.has("split"))
+      section.error("split",
+                    "'split' chooses a part of a named data set; these files are taken whole, so remove it");
     return config;
   }
   if (!named) {

@@ -138,17 +138,17 @@ void Campaign::characterize() {
                 };
               });
 
-  std::string text = "fault_rate,repeat,steps,epochs,accuracy\n";
+  std::string text = "fault_rate,repeat,steps,epochs,accuracy" + leak_column(decided_on(), true) + "\n";
   for (const double rate : config.fault_rates)
     for (int repeat = 0; repeat < config.repeats; ++repeat)
       for (const CharacterizedPoint& point : need_characterized(rate, repeat))
         text += fmt::format(
-            "{},{},{},{},{}\n", format_number(rate), repeat, point.steps,
+            "{},{},{},{},{}{}\n", format_number(rate), repeat, point.steps,
             format_number(static_cast<double>(point.steps) / static_cast<double>(inputs_.steps_per_epoch())),
-            format_number(point.decision.accuracy()));
+            format_number(point.decision.accuracy()), leak_column(decided_on(), false));
   common::write_file_atomic(folder_.characterization(), text);
   const auto rates = need_resilience();
-  common::write_file_atomic(folder_.resilience(), resilience_csv(rates));
+  common::write_file_atomic(folder_.resilience(), resilience_csv(rates, decided_on()));
   say(fmt::format("\n{}", resilience_table(rates, decided_on(), colours_)));
 }
 

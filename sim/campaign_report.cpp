@@ -37,13 +37,19 @@ std::string policy_yaml(const reduce::PolicyLine& line, std::int64_t steps_per_e
 
 }  // namespace
 
+std::string leak_column(const std::string& decided_on, bool header) {
+  if (decided_on != "test") return "";
+  return header ? ",decided_on" : ",test (leak_as_published)";
+}
+
 std::string results_csv(const CampaignReport& report) {
   std::string text =
       "chip,faulty_pes,fault_rate,plan,planned_steps,planned_epochs,accuracy_before,steps_spent,decision_"
       "accuracy,"
       "test_accuracy_float,test_accuracy_fault_free,test_accuracy,test_change,test_change_low,test_change_"
       "high,"
-      "outcome\n";
+      "outcome" +
+      leak_column(report.decided_on, true) + "\n";
   for (const ChipReport& chip : report.chips) {
     const reduce::ChipFacts& facts = chip.plan.facts;
     text += fmt::format("{},{},{},{},{},{},{},", common::csv_cell(facts.id), facts.faulty_pes,
@@ -61,7 +67,7 @@ std::string results_csv(const CampaignReport& report) {
     } else {
       text += "0,,,,,,,,";
     }
-    text += reduce::to_string(chip.outcome) + "\n";
+    text += reduce::to_string(chip.outcome) + leak_column(report.decided_on, false) + "\n";
   }
   return text;
 }
@@ -70,14 +76,16 @@ std::string compare_csv(const CampaignReport& report) {
   std::string text =
       "policy,fault_rate_above,fault_rate_up_to,chips,chips_meeting,share_low,share_high,pass,undecided,fail,"
       "rejected,"
-      "total_steps,mean_steps,mean_epochs,break_even_chips\n";
+      "total_steps,mean_steps,mean_epochs,break_even_chips" +
+      leak_column(report.decided_on, true) + "\n";
   const auto line = [&](const reduce::PolicyLine& l) {
-    text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", common::csv_cell(l.policy),
+    text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}{}\n", common::csv_cell(l.policy),
                         optional_number(l.stratum.low), optional_number(l.stratum.high), l.chips, l.met,
                         format_number(l.met_share.low), format_number(l.met_share.high), l.pass, l.undecided,
                         l.fail, l.rejected, l.total_steps, format_number(l.mean_steps),
                         format_number(l.mean_steps / static_cast<double>(report.steps_per_epoch)),
-                        l.break_even_chips ? fmt::format("{}", *l.break_even_chips) : "");
+                        l.break_even_chips ? fmt::format("{}", *l.break_even_chips) : "",
+                        leak_column(report.decided_on, false));
   };
   for (const PolicyReport& policy : report.policies) line(policy.all);
   for (const PolicyReport& policy : report.policies)
@@ -85,11 +93,12 @@ std::string compare_csv(const CampaignReport& report) {
   return text;
 }
 
-std::string resilience_csv(const std::vector<reduce::RateResilience>& rates) {
-  std::string text = "fault_rate,min_steps,mean_steps,max_steps,censored\n";
+std::string resilience_csv(const std::vector<reduce::RateResilience>& rates, const std::string& decided_on) {
+  std::string text =
+      "fault_rate,min_steps,mean_steps,max_steps,censored" + leak_column(decided_on, true) + "\n";
   for (const reduce::RateResilience& r : rates)
-    text += fmt::format("{},{},{},{},{}\n", format_number(r.fault_rate), r.min_steps,
-                        format_number(r.mean_steps), r.max_steps, r.censored);
+    text += fmt::format("{},{},{},{},{}{}\n", format_number(r.fault_rate), r.min_steps,
+                        format_number(r.mean_steps), r.max_steps, r.censored, leak_column(decided_on, false));
   return text;
 }
 

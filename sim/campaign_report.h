@@ -43,7 +43,10 @@ struct CampaignReport {
 std::string results_csv(const CampaignReport& report);
 std::string compare_csv(const CampaignReport& report);
 std::string summary_yaml(const CampaignReport& report);
-std::string resilience_csv(const std::vector<reduce::RateResilience>& rates);
+std::string resilience_csv(const std::vector<reduce::RateResilience>& rates, const std::string& decided_on);
+// The end of a table's header or of its lines: a last column where the campaign decided on the test set
+// (leak_as_published), nothing otherwise.
+std::string leak_column(const std::string& decided_on, bool header);
 
 std::string resilience_table(const std::vector<reduce::RateResilience>& rates, const std::string& decided_on,
                              bool colours);

@@ -153,12 +153,19 @@ std::string chips_table(const CampaignReport& report, bool colours) {
       share(report.decision_float, report.decision_images),
       share(report.decision_int8, report.decision_images), share(report.test_float, report.test_images),
       share(report.test_int8, report.test_images));
-  std::int64_t assumed = 0, faulty = 0;
+  std::int64_t assumed = 0, faulty = 0, live = 0, chips_with_live = 0;
   for (const ChipReport& chip : report.chips) {
     assumed += chip.plan.facts.assumed_maskable;
     faulty += chip.plan.facts.faulty_pes;
+    live += chip.plan.facts.live_faults;
+    chips_with_live += chip.plan.facts.live_faults > 0 ? 1 : 0;
   }
   text += fmt::format("Assumed maskable: {} of {} faults. ", assumed, faulty);
+  if (live > 0)
+    text += fmt::format(
+        "Live in spite of the bypass: {} faulty PE{} of {} chip{}; resilience was characterised without such "
+        "faults.\n",
+        live, live == 1 ? "" : "s", chips_with_live, chips_with_live == 1 ? "" : "s");
   text += report.escapes == 0 ? "Test coverage assumed: 100 %.\n"
                               : fmt::format("Test escapes: {} live faults.\n", report.escapes);
   return text;

@@ -141,6 +141,8 @@ void CampaignWorker::retrain(const faults::FaultMap& map, const std::vector<std:
   const reduce::Correct& decision = baseline_of("decision", inputs_.decision);
   const reduce::Correct& test = baseline_of("test", inputs_.test);
   std::vector<RetrainedPoint> points;
+  // An older plan's result must not vouch for the weights that are written now.
+  std::filesystem::remove(folder_.retrain_task(map.chip));
   bench_.retrain(
       weights_, scales(), "retrain/" + map.chip, marks,
       [&](std::int64_t steps, const workloads::Parameters& parameters) {

@@ -61,7 +61,7 @@ Faults read_faults(const ExecutionRequest& request) {
   if (request.bypass_map) {
     read.bypass_map = request.bypass_map;
   } else if (chip.bypass_map && !request.no_bypass) {
-    read.bypass_map = faults::read_fault_map(*chip.bypass_map, geometry);
+    read.bypass_map = faults::read_fault_map(*chip.bypass_map, geometry, request.overrides);
   }
   if (read.bypass_map && chip.array.bypass == configs::Bypass::none) {
     throw InputError({chip.file.string()},

@@ -173,8 +173,15 @@ bool OptionParser::parse(const std::vector<std::string>& arguments) {
     fail(problem.what());
   }
   if (values_.count("set"))
-    for (const std::string& text : values_["set"].as<std::vector<std::string>>())
+    for (const std::string& text : values_["set"].as<std::vector<std::string>>()) {
       common_.set.push_back(configs::parse_override(text));
+      const std::string& key = common_.set.back().key;
+      const std::string kind = key.substr(0, key.find('.'));
+      if (!kinds_.empty() && std::find(kinds_.begin(), kinds_.end(), kind) == kinds_.end())
+        fail(fmt::format(
+            "--set {} would change nothing: this command reads no {} file; the key starts with {}", text,
+            kind, common::join_or(kinds_)));
+    }
   spdlog::set_level(spdlog::level::from_str(common_.log_level));
   return true;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "configs/yaml_reader.h"
@@ -42,6 +43,10 @@ class OptionParser {
   // The command does not use one of the common options: it is then refused like any unknown one.
   void without(const std::string& common_option);
 
+  // Kinds of files that the command reads ("chip", "workload"): --set of another kind would change nothing
+  // and is refused.
+  void reads(std::vector<std::string> kinds) { kinds_ = std::move(kinds); }
+
   // Returns false if --help was asked for (already printed).
   bool parse(const std::vector<std::string>& arguments);
 
@@ -56,6 +61,7 @@ class OptionParser {
   boost::program_options::positional_options_description positional_;
   std::vector<std::string> positional_names_;
   std::vector<std::string> without_;
+  std::vector<std::string> kinds_;
   boost::program_options::variables_map values_;
   CommonOptions common_;
 };

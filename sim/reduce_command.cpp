@@ -70,6 +70,7 @@ int run_step(const std::string& step, const std::vector<std::string>& arguments)
                              "the campaign (configs/campaigns/*.yaml)")(
       "workers", po::value<std::string>()->value_name("N"),
       "worker processes (default: executor.workers of the campaign)");
+  parser.reads({"campaign", "chip", "network"});
   const bool judges = step == "retrain" || step == "all";
   if (judges)
     parser.own().add_options()("enforce", po::bool_switch(),

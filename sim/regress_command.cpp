@@ -211,6 +211,7 @@ int regress_command(const std::vector<std::string>& arguments) {
                              "the suite to run")(
       "update", po::bool_switch(), "record the results instead of comparing; all fidelities must agree");
   parser.without("seed");
+  parser.reads({"suite", "chip", "workload", "network", "fault_map"});
   if (!parser.parse(arguments)) return kExitDone;
   const CommonOptions& options = parser.common();
 

@@ -47,7 +47,7 @@ ExecutionRequest read_request(const OptionParser& parser) {
     request.fault_map = faults::read_fault_map(parser.text("fault-map"), geometry, common.set);
   }
   if (parser.has("bypass-map")) {
-    request.bypass_map = faults::read_fault_map(parser.text("bypass-map"), geometry);
+    request.bypass_map = faults::read_fault_map(parser.text("bypass-map"), geometry, common.set);
   }
   request.no_bypass = parser.values()["no-bypass"].as<bool>();
   request.threads = common.threads;
@@ -94,6 +94,7 @@ int run_command(const std::vector<std::string>& arguments) {
       ("fidelity", text("WORD")->default_value("functional"), "pe, cycle or functional")           //
       ("trace", text("FILE"), "waveforms of the run; not available yet");
   parser.without("seed");
+  parser.reads({"chip", "workload", "network", "fault_map"});
   if (!parser.parse(arguments)) return kExitDone;
   if (parser.has("trace")) fail("--trace: waveforms are not available yet; run without it");
   if (parser.common().out.empty()) fail("the option --out is missing (where results go); add it");

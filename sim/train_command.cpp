@@ -53,6 +53,17 @@ void read_chip_and_faults(const TrainOptions& options, Inputs& inputs) {
   const auto map_file = options.fault_map ? options.fault_map : inputs.chip.fault_map;
   const auto bypass_file =
       options.bypass_map || options.no_bypass ? options.bypass_map : inputs.chip.bypass_map;
+  if (options.chip && array.bypass == configs::Bypass::none) {
+    if (bypass_file)
+      throw InputError(
+          {options.chip->string()},
+          "the chip has 'bypass: none', but a bypass map is given; drop the map or give the chip "
+          "'bypass: fap'");
+    if (options.forward == configs::Forward::masked_float)
+      throw InputError({options.chip->string()},
+                       "the chip has 'bypass: none', and --forward masked_float sees bypassed PEs only: it "
+                       "would train as without a chip");
+  }
   if (!map_file) {
     if (bypass_file) throw InputError("a bypass map without a fault map; give --fault-map");
     if (options.no_bypass) throw InputError("--no-bypass without a fault map; give --fault-map");
@@ -61,7 +72,7 @@ void read_chip_and_faults(const TrainOptions& options, Inputs& inputs) {
   const faults::ArrayGeometry geometry{array.rows, array.cols, array.accumulator_bits};
   const faults::FaultMap map = faults::read_fault_map(*map_file, geometry, options.common.set);
   std::optional<faults::FaultMap> bypass;
-  if (bypass_file) bypass = faults::read_fault_map(*bypass_file, geometry);
+  if (bypass_file) bypass = faults::read_fault_map(*bypass_file, geometry, options.common.set);
   faults::BypassSource source = bypass ? faults::BypassSource::bypass_map : faults::BypassSource::fault_map;
   if (options.no_bypass || array.bypass == configs::Bypass::none) source = faults::BypassSource::none;
   inputs.faults = faults::compile(map, source, bypass ? &*bypass : nullptr, array.rows, array.cols,

@@ -216,6 +216,7 @@ std::optional<TrainOptions> parse_train_options(const std::vector<std::string>& 
       "kintsugi train --network configs/networks/fap_mlp.yaml --dataset fashion-mnist --epochs 5 --out "
       "trained");
   add_options(parser);
+  parser.reads({"network", "chip", "fault_map"});
   if (!parser.parse(arguments)) return std::nullopt;
   const Reader read(parser);
 

@@ -322,6 +322,24 @@ TEST_F(Reduce, ObeysAnEditedPlan) {
   EXPECT_EQ(rows[1].cells[3].text, "retrain");
   EXPECT_EQ(rows[1].cells[4].text, "7");
   EXPECT_EQ(rows[1].cells[7].text, "7");
+
+  // Killed between writing another plan's weights and its result: the result of this plan, if it were still
+  // there, would vouch for the wrong weights. So it goes first.
+  const std::string weights = "a/chips/" + rows[1].cells[0].text + "/weights.safetensors";
+  const std::string result = "a/tasks/retrain/" + rows[1].cells[0].text + ".csv";
+  ASSERT_TRUE(fs::exists(folder_ / result));
+  const std::string right = text(weights);
+  std::string other = plan;
+  other.replace(other.find("planned_steps: 7"), 16, "planned_steps: 9");
+  common::write_file_atomic(folder_ / "a/plan.yaml", other);
+  fs::remove(folder_ / weights);
+  fs::create_directories(folder_ / weights / "in the way");  // writing the weights fails
+  EXPECT_NE(reduce("retrain", "a", how).status, 0);
+  EXPECT_FALSE(fs::exists(folder_ / result));
+  fs::remove_all(folder_ / weights);
+  common::write_file_atomic(folder_ / "a/plan.yaml", plan);
+  ASSERT_EQ(reduce("retrain", "a", how).status, 0);
+  EXPECT_EQ(text(weights), right);
 }
 
 TEST_F(Reduce, LeakAsPublishedDecidesOnTheTestSetAndSaysSo) {
@@ -334,6 +352,21 @@ TEST_F(Reduce, LeakAsPublishedDecidesOnTheTestSetAndSaysSo) {
   EXPECT_THAT(text("a/plan.yaml"), HasSubstr("decided_on: test"));
   EXPECT_THAT(text("a/plan.yaml"), HasSubstr("baseline: {images: 250,"));  // a sixth of 1,500
   EXPECT_THAT(text("a/summary.yaml"), HasSubstr("decided_on: test"));
+  for (const char* table : {"characterization.csv", "resilience.csv", "results.csv", "compare.csv"}) {
+    const std::string csv = text(std::string("a/") + table);
+    EXPECT_TRUE(csv.substr(0, csv.find('\n')).ends_with(",decided_on")) << table;
+    EXPECT_EQ(
+        std::count(csv.begin(), csv.end(), '\n'),
+        1 +
+            [&] {
+              std::int64_t lines = 0;
+              for (std::size_t at = 0;
+                   (at = csv.find(",test (leak_as_published)\n", at)) != std::string::npos; ++at)
+                ++lines;
+              return lines;
+            }())
+        << table;
+  }
 }
 
 TEST_F(Reduce, EnforceAnswersNo) {
@@ -364,7 +397,7 @@ TEST_F(Reduce, RefusesWhatACampaignCannotDo) {
   EXPECT_THAT(refused("--workers 0"), HasSubstr("--workers is '0'"));
   const Outcome step = run("reduce compre --campaign campaign.yaml --out a");
   EXPECT_EQ(step.status, 2);
-  EXPECT_THAT(step.text, HasSubstr("kintsugi reduce has no step 'compre', did you mean 'compare'?"));
+  EXPECT_THAT(step.text, HasSubstr("there is no step 'compre', did you mean 'compare'?"));
   EXPECT_FALSE(fs::exists(folder_ / "a"));
 }
 
@@ -377,8 +410,9 @@ TEST_F(Reduce, TakesALotAndSaysWhatABypassCannotHide) {
   const Outcome outcome = reduce("all", "a", "--workers 2 --threads 1 --set 'campaign.chips={lot: lot.csv}'");
   ASSERT_EQ(outcome.status, 0) << outcome.text;
   const std::string plan = text("a/plan.yaml");
-  EXPECT_THAT(plan, HasSubstr("1 PEs have faults that no bypass hides"));
+  EXPECT_THAT(plan, HasSubstr("1 faulty PE acts in spite of the bypass"));
   EXPECT_THAT(outcome.text, HasSubstr("Assumed maskable: 1 of 3 faults"));
+  EXPECT_THAT(outcome.text, HasSubstr("Live in spite of the bypass: 1 faulty PE of 1 chip;"));
   common::Diagnostics diagnostics;
   const auto rows = common::parse_csv(text("a/results.csv"), "results.csv", diagnostics);
   ASSERT_EQ(rows.size(), 4u);

@@ -164,7 +164,7 @@ TEST(DecideChip, SaysThatTheAmountIsAGuessForLiveFaults) {
   const Envelope envelope({rate(0.1, 0, 10, 20)}, policy(PolicyName::max));
   ChipFacts facts = chip(0.1, 5, 200);
   facts.live_faults = 3;
-  EXPECT_THAT(decide(facts, envelope).reason, HasSubstr("3 PEs have faults that no bypass hides"));
+  EXPECT_THAT(decide(facts, envelope).reason, HasSubstr("3 faulty PEs act in spite of the bypass"));
 }
 
 Score final_score(std::int64_t lost) {

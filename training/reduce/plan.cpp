@@ -40,10 +40,9 @@ ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Con
   }
   if (plan.verdict == Verdict::retrain && facts.live_faults > 0)
     plan.reason += fmt::format(
-        "; {} PEs have faults that no bypass hides, and resilience was characterised without such faults: "
-        "the "
+        "; {} faulty PE{} in spite of the bypass, and resilience was characterised without such faults: the "
         "amount is a guess, judge by the reached accuracy",
-        facts.live_faults);
+        facts.live_faults, facts.live_faults == 1 ? " acts" : "s act");
   plan.planned_epochs = static_cast<double>(plan.planned_steps) / static_cast<double>(steps_per_epoch);
   return plan;
 }
