@@ -56,7 +56,7 @@ int fault_map_import(const std::vector<std::string>& arguments) {
   add_geometry_options(parser);
   const auto word = [](const char* name) { return po::value<std::string>()->value_name(name); };
   parser.own().add_options()("input", po::value<std::string>()->required()->value_name("FILE"),
-                             "the lot's CSV (may also come first, without --input)")(
+                             "the lot's CSV; --input itself may be left out")(
       "chip-column", word("NAME"), "column of the chip's id (default chip)")(
       "row-column", word("NAME"), "column of the row (default row)")("col-column", word("NAME"),
                                                                      "column of the column (default col)")(
@@ -136,7 +136,7 @@ int fault_map_check(const std::vector<std::string>& arguments) {
                       "kintsugi fault-map check lot7/*.yaml --chip configs/chips/tpu256.yaml");
   add_geometry_options(parser);
   parser.own().add_options()("map", po::value<std::vector<std::string>>()->required()->value_name("FILE"),
-                             "fault maps (also without --map)");
+                             "one or more fault maps; --map itself may be left out");
   parser.positional("map", -1);
   for (const char* unused : {"out", "seed", "threads", "data-dir"}) parser.without(unused);
   if (!parser.parse(arguments)) return kExitDone;
@@ -166,8 +166,9 @@ int fault_map_convert(const std::vector<std::string>& arguments) {
                       "kintsugi fault-map convert lot7/chip-0001.yaml chip-0001.csv");
   add_geometry_options(parser);
   parser.own().add_options()("from", po::value<std::string>()->required()->value_name("FILE"),
-                             "map to read (may also come first)")(
-      "to", po::value<std::string>()->required()->value_name("FILE"), "map to write (may also come second)");
+                             "the map to read; --from itself may be left out")(
+      "to", po::value<std::string>()->required()->value_name("FILE"),
+      "the file to write; --to itself may be left out");
   parser.positional("from", 1);
   parser.positional("to", 1);
   for (const char* unused : {"out", "seed", "threads", "data-dir"}) parser.without(unused);

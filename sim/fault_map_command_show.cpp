@@ -73,7 +73,7 @@ int fault_map_show(const std::vector<std::string>& arguments) {
   add_geometry_options(parser);
   add_bypass_options(parser);
   parser.own().add_options()("map", po::value<std::vector<std::string>>()->required()->value_name("FILE"),
-                             "fault maps (also without --map)")(
+                             "one or more fault maps; --map itself may be left out")(
       "width", po::value<std::string>()->value_name("N"),
       "width of the picture in characters (default 64; 0 leaves it out)")(
       "list", po::value<std::string>()->value_name("N"),
@@ -104,14 +104,15 @@ int fault_map_show(const std::vector<std::string>& arguments) {
 }
 
 int fault_map_diff(const std::vector<std::string>& arguments) {
-  OptionParser parser("kintsugi fault-map diff A B",
+  OptionParser parser("kintsugi fault-map diff FIRST SECOND",
                       "Compares two fault maps, of any format: exit status 0 if they describe the same "
                       "faults of the same array, 1 if\n"
                       "not. Other chip ids or another meta are mentioned, but make no difference.",
                       "kintsugi fault-map diff lot7/chip-0001.yaml lot8/chip-0001.yaml");
   parser.own().add_options()("first", po::value<std::string>()->required()->value_name("FILE"),
-                             "a fault map (may also come first)")(
-      "second", po::value<std::string>()->required()->value_name("FILE"), "another (may also come second)")(
+                             "a fault map; --first itself may be left out")(
+      "second", po::value<std::string>()->required()->value_name("FILE"),
+      "another fault map; --second itself may be left out")(
       "list", po::value<std::string>()->value_name("N"),
       "how many differences are listed one by one (default 20)");
   parser.positional("first", 1);

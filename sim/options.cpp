@@ -132,6 +132,14 @@ bool OptionParser::parse(const std::vector<std::string>& arguments) {
     fail(fmt::format("unknown option '{}'{}", problem.get_option_name(),
                      near ? fmt::format("; did you mean '--{}'?", *near) : ""));
   } catch (const po::required_option& problem) {
+    // A word that is usually given without its option is called what the usage line calls it.
+    std::string word = name_of(problem);
+    if (std::find(positional_names_.begin(), positional_names_.end(), word) != positional_names_.end()) {
+      const std::string about = described(word);
+      std::transform(word.begin(), word.end(), word.begin(),
+                     [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+      fail(fmt::format("{} is missing: {}", word, about));
+    }
     fail(fmt::format("the option --{} is missing ({}); add it", name_of(problem),
                      described(name_of(problem))));
   } catch (const po::multiple_occurrences& problem) {

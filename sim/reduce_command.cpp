@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,23 +20,19 @@ const std::vector<std::string> kSteps{"characterize", "plan", "retrain", "compar
 
 std::string about_of(const std::string& step) {
   if (step == "characterize")
-    return "Step 1 of Reduce: pretrains the network if need be, then retrains it through randomly faulty "
-           "chips and "
-           "records how much retraining each fault rate needs.";
+    return "Step 1 of Reduce: pretrains the network if need be, then retrains it through randomly faulty\n"
+           "chips and records how much retraining each fault rate needs.";
   if (step == "plan")
-    return "Step 2 of Reduce: chooses for each chip of the lot, from its own fault map, to ship, retrain "
-           "(and how "
-           "much) or reject it. Writes plan.yaml.";
+    return "Step 2 of Reduce: chooses for each chip of the lot, from its own fault map, to ship, retrain\n"
+           "(and how much) or reject it. Writes plan.yaml.";
   if (step == "retrain")
-    return "Step 3 of Reduce: retrains each chip as plan.yaml says, with the chip in the forward pass, and "
-           "reports "
-           "what it reached.";
+    return "Step 3 of Reduce: retrains each chip as plan.yaml says, with the chip in the forward pass, and\n"
+           "reports what it reached.";
   if (step == "compare")
-    return "Compares Reduce (max, mean) with retraining every chip by a fixed amount: chips saved and steps "
-           "spent.";
-  return "The whole campaign: pretrain, characterise, plan, retrain, compare. What is already in --out is "
-         "not done "
-         "again.";
+    return "Compares Reduce (max, mean) with retraining every chip by a fixed amount: chips saved and\n"
+           "steps spent.";
+  return "The whole campaign: pretrain, characterise, plan, retrain, compare. What is already in --out\n"
+         "is not done again.";
 }
 
 constexpr const char* kOverview =
@@ -107,8 +102,8 @@ int reduce_command(const std::vector<std::string>& arguments) {
   const std::string& step = arguments[0];
   if (std::find(kSteps.begin(), kSteps.end(), step) == kSteps.end()) {
     const auto near = common::nearest(step, kSteps);
-    throw common::InputError(fmt::format("kintsugi reduce has no step '{}'{}; the steps are {}", step,
-                                         near ? fmt::format(", did you mean '{}'?", *near) : "",
+    throw common::InputError(fmt::format("kintsugi reduce: error: there is no step '{}'{}; the steps are {}",
+                                         step, near ? fmt::format(", did you mean '{}'?", *near) : "",
                                          common::join_or(kSteps)));
   }
   return run_step(step, {arguments.begin() + 1, arguments.end()});
