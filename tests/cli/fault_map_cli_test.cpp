@@ -1,16 +1,15 @@
 // `kintsugi fault-map` from the outside: what it prints, writes, and exits with.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 
 #include "common/files.h"
 #include "faults/fault_map_io.h"
 #include "faults/lot_io.h"
+#include "tests/support/run_shell.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kintsugi {
 namespace {
@@ -18,37 +17,19 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-struct Outcome {
-  int status = -1;
-  std::string text;  // standard output and standard error
-};
+using test::Outcome;
 
 class FaultMapCommand : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() /
-              ("kintsugi_cli_" + std::to_string(getpid()) + "_" +
-               ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   // Runs in the test's folder.
   Outcome run(const std::string& arguments) {
-    const std::string command =
-        "cd '" + folder_.string() + "' && '" KINTSUGI_BINARY "' fault-map " + arguments + " 2>&1";
-    FILE* pipe = popen(command.c_str(), "r");
-    Outcome outcome;
-    char buffer[4096];
-    for (std::size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) outcome.text.append(buffer, n);
-    const int status = pclose(pipe);
-    outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    return outcome;
+    return test::run_shell("cd '" + folder_.path().string() + "' && '" KINTSUGI_BINARY "' fault-map " +
+                           arguments);
   }
   std::string file(const std::string& name) { return common::read_file(folder_ / name); }
   void write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name) << text; }
 
-  std::filesystem::path folder_;
+  test::TemporaryFolder folder_;
 };
 
 TEST_F(FaultMapCommand, EverySubCommandExplainsItselfWithAnExample) {

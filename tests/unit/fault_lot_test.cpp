@@ -1,7 +1,6 @@
 // A tester's long CSV of a whole lot.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -10,6 +9,7 @@
 #include "faults/fault_map_io.h"
 #include "faults/lot_io.h"
 #include "faults/sampler.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kintsugi::faults {
 namespace {
@@ -18,13 +18,6 @@ using ::testing::HasSubstr;
 
 class LotFiles : public ::testing::Test {
  protected:
-  void SetUp() override {
-    path_ = std::filesystem::temp_directory_path() /
-            ("kintsugi_lot_" + std::to_string(getpid()) + "_" +
-             ::testing::UnitTest::GetInstance()->current_test_info()->name() + ".csv");
-  }
-  void TearDown() override { std::filesystem::remove(path_); }
-
   std::vector<FaultMap> read(const std::string& text, LotFormat format = {}) {
     if (format.rows == 0) format.rows = 4;
     if (format.cols == 0) format.cols = 6;
@@ -40,7 +33,8 @@ class LotFiles : public ::testing::Test {
     return "(no problem)";
   }
 
-  std::filesystem::path path_;
+  test::TemporaryFolder folder_;
+  const std::filesystem::path path_ = folder_ / "lot.csv";
 };
 
 TEST_F(LotFiles, StandardColumns) {

@@ -3,12 +3,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "common/files.h"
+#include "tests/support/temporary_folder.h"
 
 namespace kintsugi::faults {
 namespace {
@@ -18,14 +18,6 @@ using ::testing::Not;
 
 class FaultMapFiles : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() /
-              ("kintsugi_maps_" + std::to_string(getpid()) + "_" +
-               ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   std::filesystem::path write(const std::string& name, const std::string& text) {
     const auto path = folder_ / name;
     std::ofstream(path) << text;
@@ -45,7 +37,7 @@ class FaultMapFiles : public ::testing::Test {
     return "(no problem)";
   }
 
-  std::filesystem::path folder_;
+  test::TemporaryFolder folder_;
 };
 
 FaultMap example() {

@@ -1,15 +1,13 @@
 // scripts/get_cifar10.sh: its converter on made-up PNGs (every row filter), and its refusal of files whose
 // sums are not the official ones.
 #include <gmock/gmock.h>
-#include <sys/wait.h>
 #include <zlib.h>
 
-#include <array>
-#include <cstdio>
 #include <cstdlib>
 
 #include "common/files.h"
 #include "common/random.h"
+#include "tests/support/run_shell.h"
 #include "tests/support/temporary_folder.h"
 
 namespace kintsugi {
@@ -19,21 +17,6 @@ using testing::HasSubstr;
 
 const std::string kScripts = std::string(KINTSUGI_SOURCE_DIR) + "/scripts/";
 constexpr int kWidth = 1024, kRows = 7;
-
-struct Outcome {
-  int status = 0;
-  std::string text;  // both streams
-};
-
-Outcome run(const std::string& command) {
-  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
-  Outcome outcome;
-  std::array<char, 4096> buffer{};
-  while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe))
-    outcome.text.append(buffer.data(), n);
-  outcome.status = WEXITSTATUS(::pclose(pipe));
-  return outcome;
-}
 
 std::string big_endian(std::uint32_t v) {
   return {static_cast<char>(v >> 24), static_cast<char>(v >> 16), static_cast<char>(v >> 8),
@@ -88,7 +71,8 @@ std::string png(const std::vector<std::string>& rows, int first_filter) {
 class GetCifar10 : public testing::Test {
  protected:
   void SetUp() override {
-    if (run("python3 --version").status != 0) GTEST_SKIP() << "no python3, which the converter needs";
+    if (test::run_shell("python3 --version").status != 0)
+      GTEST_SKIP() << "no python3, which the converter needs";
     common::RandomStream random(1, "test-png");
     std::string train = "[", test = "[";
     for (int file = 0; file < 6; ++file) {
@@ -117,8 +101,9 @@ class GetCifar10 : public testing::Test {
 
   std::filesystem::path package() const { return folder_ / "package"; }
   std::filesystem::path out() const { return folder_ / "out"; }
-  Outcome convert() const {
-    return run("python3 " + kScripts + "cifar10_from_png.py " + package().string() + " " + out().string());
+  test::Outcome convert() const {
+    return test::run_shell("python3 " + kScripts + "cifar10_from_png.py " + package().string() + " " +
+                           out().string());
   }
 
   test::TemporaryFolder folder_;
@@ -126,7 +111,7 @@ class GetCifar10 : public testing::Test {
 };
 
 TEST_F(GetCifar10, ConvertsEveryRowFilter) {
-  const Outcome outcome = convert();
+  const test::Outcome outcome = convert();
   EXPECT_EQ(outcome.status, 0) << outcome.text;
   for (const auto& [name, bytes] : expected_) EXPECT_TRUE(common::read_file(out() / name) == bytes) << name;
 }
@@ -134,7 +119,7 @@ TEST_F(GetCifar10, ConvertsEveryRowFilter) {
 TEST_F(GetCifar10, RefusesDamagedImagesAndLabels) {
   const std::string whole = common::read_file(package() / "data_batch_2.png");
   common::write_file_atomic(package() / "data_batch_2.png", whole.substr(0, whole.size() / 2));
-  Outcome outcome = convert();
+  test::Outcome outcome = convert();
   EXPECT_NE(outcome.status, 0);
   EXPECT_THAT(outcome.text, HasSubstr("data_batch_2.png: damaged or truncated"));
   common::write_file_atomic(package() / "data_batch_2.png", whole);
@@ -147,18 +132,20 @@ TEST_F(GetCifar10, RefusesDamagedImagesAndLabels) {
 TEST_F(GetCifar10, RefusesFilesWithOtherSums) {
   ASSERT_EQ(convert().status, 0);
   const std::string target = (folder_ / "data").string();
-  Outcome outcome = run(kScripts + "get_cifar10.sh " + target + " --from " + out().string());
+  test::Outcome outcome =
+      test::run_shell(kScripts + "get_cifar10.sh " + target + " --from " + out().string());
   EXPECT_NE(outcome.status, 0);
   EXPECT_THAT(outcome.text, HasSubstr("data_batch_1.bin: FAILED"));
   EXPECT_FALSE(std::filesystem::exists(target + "/cifar-10"));
   common::write_file_atomic(folder_ / "x.tgz", "not the package");
-  outcome = run(kScripts + "get_cifar10.sh " + target + " --tarball " + (folder_ / "x.tgz").string());
+  outcome =
+      test::run_shell(kScripts + "get_cifar10.sh " + target + " --tarball " + (folder_ / "x.tgz").string());
   EXPECT_NE(outcome.status, 0);
   EXPECT_THAT(outcome.text, HasSubstr("it is damaged or another file"));
   EXPECT_TRUE(std::filesystem::is_empty(target));
   // Somebody's own folder of that name is left alone.
   common::write_file_atomic(target + "/cifar-10/mine", "1");
-  outcome = run(kScripts + "get_cifar10.sh " + target + " --from " + out().string());
+  outcome = test::run_shell(kScripts + "get_cifar10.sh " + target + " --from " + out().string());
   EXPECT_THAT(outcome.text, HasSubstr("move it away first"));
   EXPECT_TRUE(std::filesystem::exists(target + "/cifar-10/mine"));
 }
