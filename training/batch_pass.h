@@ -76,7 +76,6 @@ class BatchPass {
   void forward_gemm(std::size_t s, const workloads::Parameters& parameters);
   void prepare_affine(std::size_t s, workloads::Parameters& parameters);
   void finish_stage(std::size_t s, const DropoutSource& dropout);
-  void quantize_results(std::size_t s, std::span<float> values);
   void deliver(std::size_t s, std::size_t shard, const float* y, const DropoutSource& dropout);
   void backward(std::size_t s, const std::vector<float>& dout, std::vector<float>& din);
   void collect(std::size_t s, const float* dout, std::size_t shard);
