@@ -1,5 +1,6 @@
 #include "training/sgd.h"
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <vector>
 
@@ -37,18 +38,14 @@ void Sgd::step(workloads::Parameters& parameters, const workloads::Parameters& g
   const float rate = static_cast<float>(learning_rate), mu = momentum_factor_, decay = weight_decay_;
   pool.parallel_for(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i) {
     const Piece& p = pieces[i];
-    if (p.mask) {
-      for (std::int64_t j = 0; j < p.count; ++j) {
-        const float g = p.mask[j] ? p.g[j] + decay * p.w[j] : 0.0F;
-        p.v[j] = p.mask[j] ? mu * p.v[j] + g : 0.0F;
-        p.w[j] = p.mask[j] ? p.w[j] - rate * p.v[j] : 0.0F;
-      }
-      return;
-    }
-    for (std::int64_t j = 0; j < p.count; ++j) {
-      p.v[j] = mu * p.v[j] + (p.g[j] + decay * p.w[j]);
-      p.w[j] -= rate * p.v[j];
-    }
+    Eigen::Map<Eigen::ArrayXf> w(p.w, p.count), v(p.v, p.count);
+    const Eigen::Map<const Eigen::ArrayXf> g(p.g, p.count);
+    v = mu * v + (g + decay * w);
+    w -= rate * v;
+    if (!p.mask) return;
+    const Eigen::Map<const Eigen::Array<std::uint8_t, Eigen::Dynamic, 1>> mask(p.mask, p.count);
+    v = (mask != 0).select(v, 0.0F);
+    w = (mask != 0).select(w, 0.0F);
   });
 }
 
