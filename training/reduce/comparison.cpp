@@ -60,8 +60,9 @@ std::vector<Stratum> strata(const std::vector<double>& grid, const std::vector<d
 
 std::vector<std::int64_t> default_fixed_steps(std::int64_t top) {
   const std::int64_t whole = std::max<std::int64_t>(top, 1);
-  std::vector<std::int64_t> steps{(whole + 3) / 4, (whole + 1) / 2, whole};
-  steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
+  std::vector<std::int64_t> steps;
+  for (const std::int64_t amount : {(whole + 3) / 4, (whole + 1) / 2, whole})
+    if (steps.empty() || amount > steps.back()) steps.push_back(amount);
   return steps;
 }
 

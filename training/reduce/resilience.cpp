@@ -22,12 +22,13 @@ std::string curve_name(configs::PolicyName name) {
 }  // namespace
 
 Needed needed_amount(std::span<const Evaluated> points, configs::Amount amount, std::int64_t max_steps) {
-  std::optional<std::int64_t> steps;
+  const Needed never{max_steps, true};
+  Needed needed = never;
   for (const Evaluated& point : points) {
-    if (!point.met && amount == configs::Amount::sustained) steps.reset();
-    if (point.met && !steps) steps = point.steps;
+    if (!point.met && amount == configs::Amount::sustained) needed = never;
+    if (point.met && needed.censored) needed = {point.steps, false};
   }
-  return steps ? Needed{*steps, false} : Needed{max_steps, true};
+  return needed;
 }
 
 RateResilience summarize_rate(double fault_rate, std::span<const Needed> needed) {
