@@ -2,7 +2,6 @@
 
 #include <boost/random/gamma_distribution.hpp>
 #include <boost/random/normal_distribution.hpp>
-#include <boost/random/poisson_distribution.hpp>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -45,11 +44,6 @@ double RandomStream::normal() {
 
 double RandomStream::gamma(double shape) {
   return boost::random::gamma_distribution<double>(shape)(engine_);
-}
-
-std::uint64_t RandomStream::poisson(double mean) {
-  if (mean <= 0) return 0;
-  return boost::random::poisson_distribution<std::uint64_t, double>(mean)(engine_);
 }
 
 std::string RandomStream::save() const {

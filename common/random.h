@@ -27,8 +27,6 @@ class RandomStream {
   double normal();
   // Gamma with the given shape (> 0) and scale 1.
   double gamma(double shape);
-  // Poisson with the given mean (≥ 0).
-  std::uint64_t poisson(double mean);
 
   template <class T>
   void shuffle(std::span<T> values) {

@@ -1,7 +1,6 @@
 #include "sim/execution.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -199,26 +198,6 @@ void run_gemm(const ExecutionRequest& request, const Faults& read, common::Threa
 
 // ---- Networks ----
 
-// SHA-256 of bytes that come in pieces.
-class Digest {
- public:
-  Digest() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
-    EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
-  }
-  void add(std::span<const std::byte> bytes) { EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()); }
-  std::string finish() {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int length = 0;
-    EVP_DigestFinal_ex(context_.get(), digest, &length);
-    std::string text;
-    for (unsigned int i = 0; i < length; ++i) text += fmt::format("{:02x}", digest[i]);
-    return text;
-  }
-
- private:
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
-};
-
 // Weights ready for this chip and for the fault-free one.
 struct Prepared {
   workloads::DeployedNetwork here;
@@ -293,7 +272,7 @@ void run_network(const ExecutionRequest& request, const Faults& read, common::Th
 
   TlmAccelerator& device = build_platform(request, &pool);
   device.load_faults(result.faults);
-  std::vector<Digest> digests(network.stages.size());
+  std::vector<common::Sha256> digests(network.stages.size());
   workloads::InferenceResult run = workloads::infer(
       device, network, prepared.here, images, std::min(workload.batch, images.size()), result.faults,
       [&](std::size_t stage, std::span<const std::byte> raw) { digests[stage].add(raw); });
@@ -301,7 +280,7 @@ void run_network(const ExecutionRequest& request, const Faults& read, common::Th
   result.logits = std::move(run.logits);
   result.accuracy = workloads::accuracy(run.predicted, images.labels);
   result.predicted = std::move(run.predicted);
-  for (Digest& digest : digests) result.layer_digests.push_back(digest.finish());
+  for (common::Sha256& digest : digests) result.layer_digests.push_back(digest.finish());
 
   if (!request.reference_accuracies) return;
   result.fault_free_accuracy = fault_free_accuracy(request, network, prepared.fault_free, images, pool);

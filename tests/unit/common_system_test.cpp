@@ -93,6 +93,9 @@ TEST(Gzip, DamageIsRefused) {
 // FIPS 180-4's examples.
 TEST(Sha256, GivesThePublishedDigests) {
   EXPECT_EQ(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  Sha256 pieces;
+  for (const std::string_view piece : {"a", "", "bc"}) pieces.add(std::as_bytes(std::span(piece)));
+  EXPECT_EQ(pieces.finish(), sha256("abc"));
   EXPECT_EQ(sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_EQ(sha256(std::string(1000000, 'a')),
             "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
@@ -144,8 +147,6 @@ TEST(RandomStreams, HaveTheMomentsOfTheirDistributions) {
   check("normal", 0, 1, 3, [&] { return r.normal(); });
   check("gamma 0.5", 0.5, 0.5, 3 + 6 / 0.5, [&] { return r.gamma(0.5); });
   check("gamma 4", 4, 4, 3 + 6.0 / 4, [&] { return r.gamma(4); });
-  check("poisson 0.7", 0.7, 0.7, 3 + 1 / 0.7, [&] { return static_cast<double>(r.poisson(0.7)); });
-  check("poisson 300", 300, 300, 3 + 1.0 / 300, [&] { return static_cast<double>(r.poisson(300)); });
   check("below 10", 4.5, 99.0 / 12, 1.8, [&] { return static_cast<double>(r.below(10)); });
 }
 
