@@ -27,7 +27,18 @@ std::optional<std::string> nearest(std::string_view word, std::span<const std::s
 // Shortest decimal text that reads back as the same double; integers without a point.
 std::string format_number(double value);
 
+// A fraction as people read it: 0.9731 -> "97.31 %".
+std::string format_percent(double fraction);
+
+// A string as YAML text: yaml_scalar is plain where that reads back as the same string, and double-quoted
+// otherwise; yaml_quoted is always double-quoted.
+std::string yaml_scalar(std::string_view text);
+std::string yaml_quoted(std::string_view text);
+
 // 'a', 'b' or 'c'  ->  "a, b or c".
 std::string join_or(std::span<const std::string> words);
+
+// The words with `separator` between them.
+std::string join(std::span<const std::string> words, std::string_view separator = ", ");
 
 }  // namespace kintsugi::common

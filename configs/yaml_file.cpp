@@ -357,9 +357,7 @@ void YamlFile::finish() {
         continue;
       // A key that is there already is the less likely meaning.
       std::vector<std::string> absent;
-      std::string known;
       for (const std::string& asked : section->asked) {
-        known += (known.empty() ? "" : ", ") + asked;
         if (std::none_of(section->entries.begin(), section->entries.end(),
                          [&](const auto& other) { return other.key == asked; }))
           absent.push_back(asked);
@@ -369,7 +367,7 @@ void YamlFile::finish() {
       impl_->diagnostics.error(
           entry.key_where,
           fmt::format("unknown key '{}' in '{}'{} known keys: {}", entry.key, section->dotted,
-                      near ? fmt::format("; did you mean '{}'?", *near) : ";", known));
+                      near ? fmt::format("; did you mean '{}'?", *near) : ";", common::join(section->asked)));
     }
     section->entries.clear();  // a second finish() repeats nothing
   }

@@ -1,43 +1,18 @@
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <iterator>
 
 #include "common/files.h"
+#include "common/text.h"
 #include "faults/fault_map_io.h"
 #include "faults/meta_text.h"
 
 namespace kintsugi::faults {
-namespace {
-
-// A word that needs no quotes stays as it is.
-std::string yaml_scalar(const std::string& text) {
-  const bool plain =
-      !text.empty() && text != "null" && text != "Null" && text != "NULL" && text.front() != '-' &&
-      text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./") ==
-          std::string::npos;
-  if (plain) return text;
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\x{:02x}", static_cast<unsigned>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
-}  // namespace
-
 std::string fault_map_yaml(const FaultMap& map) {
   FaultMap sorted = map;
   sorted.sort();
   std::string out = fmt::format("fault_map:\n  version: 1\n  chip: {}\n  rows: {}\n  cols: {}\n",
-                                yaml_scalar(map.chip), map.rows, map.cols);
+                                common::yaml_scalar(map.chip), map.rows, map.cols);
   out += meta_block(map.meta);
   if (sorted.faults.empty()) return out + "  faults: []\n";
   out += "  faults:\n";

@@ -26,12 +26,6 @@ constexpr std::size_t kMostProblems = 1000;
 
 enum Column { kChip, kRow, kCol, kSite, kBit, kStuckAt, kEscape, kColumns };
 
-std::string listed(const std::vector<std::string>& words) {
-  std::string out;
-  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
-  return out;
-}
-
 // The column that was probably meant: another spelling in upper and lower case, or the nearest word.
 std::optional<std::string> similar(const std::string& name, const std::vector<std::string>& found) {
   const auto lower = [](std::string word) {
@@ -108,7 +102,8 @@ struct Lot::Reader {
       error({file, line, 0},
             fmt::format("there is no column '{}'{}; the columns are {}; say which is which with the "
                         "options --chip-column, --row-column and --col-column of 'kintsugi fault-map import'",
-                        *names[i], near ? fmt::format(", did you mean '{}'?", *near) : "", listed(found)));
+                        *names[i], near ? fmt::format(", did you mean '{}'?", *near) : "",
+                        common::join(found)));
     }
     const int nature = (at[kSite] >= 0) + (at[kBit] >= 0) + (at[kStuckAt] >= 0);
     if (nature != 0 && nature != 3)

@@ -21,8 +21,8 @@ using common::format_number;
 using common::InputError;
 
 std::string percent(std::int64_t part, std::int64_t whole) {
-  return fmt::format("{:.2f} %",
-                     100 * static_cast<double>(part) / static_cast<double>(std::max<std::int64_t>(1, whole)));
+  return common::format_percent(static_cast<double>(part) /
+                                static_cast<double>(std::max<std::int64_t>(1, whole)));
 }
 
 // Files of their own data set: users need the images that were cut off, to run the chips on them.

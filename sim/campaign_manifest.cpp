@@ -43,17 +43,11 @@ std::string instruction_set() {
   }
 }
 
-std::string join(const std::vector<std::string>& parts) {
-  std::string out;
-  for (const std::string& part : parts) out += (out.empty() ? "" : " ") + part;
-  return out;
-}
-
 template <class T>
 std::string list(const std::vector<T>& values) {
   std::vector<std::string> parts;
   for (const T value : values) parts.push_back(format_number(static_cast<double>(value)));
-  return join(parts);
+  return common::join(parts, " ");
 }
 
 std::string digest(const workloads::ImageSet& images) {
@@ -166,7 +160,7 @@ std::string manifest_yaml(const std::vector<ManifestEntry>& entries) {
       "else.\n"
       "manifest:\n";
   for (const ManifestEntry& entry : entries)
-    text += fmt::format("  {}: {}\n", entry.key, training::reduce::yaml_scalar(entry.value));
+    text += fmt::format("  {}: {}\n", entry.key, common::yaml_scalar(entry.value));
   return text;
 }
 

@@ -29,7 +29,7 @@ std::string policy_yaml(const reduce::PolicyLine& line, std::int64_t steps_per_e
       "    - {{policy: {}, chips_meeting: {}, of: {}, share_low: {:.4f}, share_high: {:.4f}, pass: {}, "
       "undecided: {}, "
       "fail: {}, rejected: {}, total_steps: {}, mean_steps: {}, mean_epochs: {}{}}}\n",
-      reduce::yaml_scalar(line.policy), line.met, line.chips, line.met_share.low, line.met_share.high,
+      common::yaml_scalar(line.policy), line.met, line.chips, line.met_share.low, line.met_share.high,
       line.pass, line.undecided, line.fail, line.rejected, line.total_steps, format_number(line.mean_steps),
       format_number(line.mean_steps / static_cast<double>(steps_per_epoch)),
       line.break_even_chips ? fmt::format(", break_even_chips: {}", *line.break_even_chips) : "");
@@ -133,9 +133,9 @@ std::string summary_yaml(const CampaignReport& report) {
       "PEs\n"
       "  live_faults: {}  # faulty PEs that act in spite of the bypass\n"
       "  test_coverage: {}\n",
-      reduce::yaml_scalar(report.chip), reduce::yaml_scalar(report.network),
-      reduce::yaml_scalar(report.dataset), reduce::yaml_scalar(report.constraint), report.decided_on,
-      reduce::yaml_scalar(report.policy), report.decision_images,
+      common::yaml_scalar(report.chip), common::yaml_scalar(report.network),
+      common::yaml_scalar(report.dataset), common::yaml_scalar(report.constraint), report.decided_on,
+      common::yaml_scalar(report.policy), report.decision_images,
       share_text(report.decision_float, report.decision_images),
       share_text(report.decision_int8, report.decision_images), report.test_images,
       share_text(report.test_float, report.test_images), share_text(report.test_int8, report.test_images),

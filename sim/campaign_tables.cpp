@@ -9,15 +9,12 @@ namespace kintsugi::sim {
 namespace {
 
 using common::format_number;
+using common::format_percent;
 using reduce::Outcome;
 
 // For columns whose header says %.
 std::string bare_percent(double fraction) {
   return fmt::format("{:.2f}", 100 * fraction);
-}
-
-std::string percent(double fraction) {
-  return fmt::format("{:.2f} %", 100 * fraction);
 }
 
 std::string rate_bare(double rate) {
@@ -143,7 +140,7 @@ std::string chips_table(const CampaignReport& report, bool colours) {
                                  decided_note(report.decided_on));
   text += table.render(colours);
   const auto share = [](std::int64_t part, std::int64_t whole) {
-    return percent(whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0);
+    return format_percent(whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0);
   };
   text += fmt::format(
       "\nAccuracy before and after: {} decision images; test: {} images that nothing was decided on{}.\n"

@@ -73,13 +73,11 @@ int dispatch(const std::vector<std::string>& words) {
     if (words[0] == command.name) return command.run({words.begin() + 1, words.end()});
     names.push_back(command.name);
   }
-  std::string all;
-  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
   const auto near = common::nearest(words[0], names);
   throw common::InputError(
       fmt::format("kintsugi: error: there is no command '{}'{} the commands are {}\n"
                   "'kintsugi --help' says what each does",
-                  words[0], near ? fmt::format("; did you mean '{}'?", *near) : ";", all));
+                  words[0], near ? fmt::format("; did you mean '{}'?", *near) : ";", common::join(names)));
 }
 
 int guarded(const std::vector<std::string>& words) {

@@ -99,15 +99,6 @@ std::string output_difference(const RegressRecord& a, const RegressRecord& b, co
                      a.row_digests ? "differing rows" : "differing elements");
 }
 
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out + '"';
-}
-
 }  // namespace
 
 RegressRecord make_record(const ExecutionResult& result) {
@@ -196,19 +187,21 @@ std::string records_yaml(const RegressRecords& records) {
       "expected:\n  version: 1\n  cases:\n";
   if (records.empty()) text += "    []\n";
   for (const auto& [name, record] : records) {
-    text += fmt::format("    - name: {}\n      cycles: {}\n      stall_cycles: {}\n", quoted(name),
-                        record.cycles, record.stall_cycles);
+    text += fmt::format("    - name: {}\n      cycles: {}\n      stall_cycles: {}\n",
+                        common::yaml_quoted(name), record.cycles, record.stall_cycles);
     if (record.accuracy) text += fmt::format("      accuracy: {}\n", common::format_number(*record.accuracy));
-    text += fmt::format("      faults: {}\n      layers:\n", quoted(record.faults));
+    text += fmt::format("      faults: {}\n      layers:\n", common::yaml_quoted(record.faults));
     if (record.layers.empty()) text += "        []\n";
     for (const auto& [layer, digest] : record.layers)
-      text += fmt::format("        - {{name: {}, digest: {}}}\n", quoted(layer), quoted(digest));
+      text += fmt::format("        - {{name: {}, digest: {}}}\n", common::yaml_quoted(layer),
+                          common::yaml_quoted(digest));
     text += "      shape: [";
     for (std::size_t i = 0; i < record.shape.size(); ++i)
       text += fmt::format("{}{}", i > 0 ? ", " : "", record.shape[i]);
     text += fmt::format("]\n      {}:\n", record.row_digests ? "row_digests" : "rows");
     if (record.rows.empty()) text += "        []\n";
-    for (const std::string& row : record.rows) text += fmt::format("        - {}\n", quoted(row));
+    for (const std::string& row : record.rows)
+      text += fmt::format("        - {}\n", common::yaml_quoted(row));
   }
   return text;
 }

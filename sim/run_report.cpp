@@ -9,6 +9,8 @@ namespace kintsugi::sim {
 namespace {
 
 using common::format_number;
+using common::format_percent;
+using common::yaml_scalar;
 
 std::int64_t macs_of(const ExecutionResult& result) {
   std::int64_t macs = 0;
@@ -26,16 +28,6 @@ double microseconds(const ExecutionRequest& request, const ExecutionResult& resu
   return static_cast<double>(result.cycles) / request.chip.clock_mhz;
 }
 
-std::string quoted(const std::string& text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? std::string("''") : std::string(1, c);
-  return out + "'";
-}
-
-std::string percent(double share) {
-  return fmt::format("{:.2f} %", 100 * share);
-}
-
 std::string duration(double us) {
   if (us < 1e3) return fmt::format("{:.3f} us", us);
   if (us < 1e6) return fmt::format("{:.3f} ms", us / 1e3);
@@ -50,14 +42,14 @@ std::string run_summary(const RunFiles& files, const ExecutionRequest& request,
   const faults::FaultReport& report = result.fault_report;
   std::string text = "run:\n  version: 1\n";
   text += fmt::format("  chip: {{name: {}, file: {}, rows: {}, cols: {}, clock_mhz: {}}}\n",
-                      quoted(request.chip.name), quoted(files.chip.string()), array.rows, array.cols,
-                      format_number(request.chip.clock_mhz));
-  text += fmt::format("  workload: {}\n  fidelity: {}\n", quoted(files.workload.string()),
+                      yaml_scalar(request.chip.name), yaml_scalar(files.chip.string()), array.rows,
+                      array.cols, format_number(request.chip.clock_mhz));
+  text += fmt::format("  workload: {}\n  fidelity: {}\n", yaml_scalar(files.workload.string()),
                       configs::to_string(request.fidelity));
   text += "  faults:\n";
-  text +=
-      fmt::format("    map: {}\n    faults: {}\n    faulty_pes: {}\n    fault_rate: {}\n",
-                  quoted(report.chip), report.faults, report.faulty_pes, format_number(report.fault_rate));
+  text += fmt::format("    map: {}\n    faults: {}\n    faulty_pes: {}\n    fault_rate: {}\n",
+                      yaml_scalar(report.chip), report.faults, report.faulty_pes,
+                      format_number(report.fault_rate));
   text += fmt::format(
       "    bypassed_pes: {}\n    assumed_maskable: {}\n    escapes: {}\n    false_alarms: {}\n"
       "    acting_in_spite_of_bypass: {}\n    columns_reached: {}\n",
@@ -78,7 +70,7 @@ std::string run_summary(const RunFiles& files, const ExecutionRequest& request,
   }
   text += "  layer_sha256:\n";
   for (std::size_t i = 0; i < result.layers.size(); ++i) {
-    text += fmt::format("    {}: {}\n", quoted(result.layers[i].layer), result.layer_digests[i]);
+    text += fmt::format("    {}: {}\n", yaml_scalar(result.layers[i].layer), result.layer_digests[i]);
   }
   return text;
 }
@@ -101,20 +93,20 @@ std::string run_table(const ExecutionRequest& request, const ExecutionResult& re
                {fmt::format("{}", layer.tiles)},
                {fmt::format("{}", layer.cycles)},
                {fmt::format("{}", layer.stall_cycles)},
-               {percent(layer.utilization)},
-               {percent(layer.mapped_fault_rate)}});
+               {format_percent(layer.utilization)},
+               {format_percent(layer.mapped_fault_rate)}});
   }
   text += table.render(colours);
   text += fmt::format("\ntotal: {} cycles, {} of them stalls, {} at the chip's clock, utilisation {}\n",
                       result.cycles, result.stall_cycles, duration(microseconds(request, result)),
-                      percent(utilization_of(request, result)));
+                      format_percent(utilization_of(request, result)));
   if (result.fault_report.faults > 0 || result.fault_report.bypassed_pes > 0) {
     text += fmt::format("\n{}", faults::to_text(result.fault_report));
   }
   if (result.accuracy) {
     text += fmt::format("\naccuracy over {} images\n", result.predicted.size());
     const auto line = [&](const char* name, double value) {
-      text += fmt::format("  {:<24}{:>9}\n", name, percent(value));
+      text += fmt::format("  {:<24}{:>9}\n", name, format_percent(value));
     };
     if (result.float_accuracy) line("float", *result.float_accuracy);
     if (result.fault_free_accuracy) line("int8, fault-free chip", *result.fault_free_accuracy);

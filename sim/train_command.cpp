@@ -151,16 +151,6 @@ class Judge {
   faults::ArrayFaults none_;
 };
 
-std::string percent(double share) {
-  return fmt::format("{:.2f} %", 100 * share);
-}
-
-std::string yaml_path(const std::filesystem::path& path) {
-  std::string quoted = "'";
-  for (const char c : path.string()) quoted += c == '\'' ? std::string("''") : std::string(1, c);
-  return quoted + "'";
-}
-
 std::string summary(const TrainOptions& options, const Inputs& inputs, const std::filesystem::path& weights,
                     const Accuracies& decision, const std::optional<Accuracies>& test) {
   const auto number = common::format_number;
@@ -187,8 +177,8 @@ std::string summary(const TrainOptions& options, const Inputs& inputs, const std
                       inputs.images.decision.size(), inputs.test ? inputs.test->size() : 0);
   if (options.chip) {
     text += fmt::format("  chip: {{file: {}, faulty_pes: {}, bypassed_pes: {}, assumed_maskable: {}}}\n",
-                        yaml_path(*options.chip), inputs.faults.named_faulty, inputs.faults.bypassed_pes(),
-                        inputs.faults.assumed_maskable);
+                        common::yaml_scalar(options.chip->string()), inputs.faults.named_faulty,
+                        inputs.faults.bypassed_pes(), inputs.faults.assumed_maskable);
   }
   text += "  accuracy:\n    decision: " + accuracies(decision) + "\n";
   if (test) text += "    test: " + accuracies(*test) + "\n";
@@ -201,8 +191,8 @@ void print_table(const TrainOptions& options, const Inputs& inputs, const Accura
   const std::string final_set = test ? fmt::format("test ({})", inputs.test->size()) : "";
   std::cout << fmt::format("{:<24}{:>18}{:>16}\n", "accuracy", held_out, final_set);
   const auto line = [&](const char* name, double Accuracies::*what) {
-    std::cout << fmt::format("{:<24}{:>18}{:>16}\n", name, percent(decision.*what),
-                             test ? percent((*test).*what) : "");
+    std::cout << fmt::format("{:<24}{:>18}{:>16}\n", name, common::format_percent(decision.*what),
+                             test ? common::format_percent((*test).*what) : "");
   };
   line("float", &Accuracies::in_float);
   line("int8, fault-free chip", &Accuracies::fault_free);
@@ -248,7 +238,7 @@ void run_steps(const TrainOptions& options, const Inputs& inputs, training::Trai
       } else {
         accuracy = judge.in_float(trainer.parameters(), inputs.images.decision);
       }
-      note = ", accuracy " + percent(*accuracy);
+      note = ", accuracy " + common::format_percent(*accuracy);
     }
     log.add(step, static_cast<double>(step) / static_cast<double>(inputs.steps_per_epoch), loss, rate,
             accuracy);

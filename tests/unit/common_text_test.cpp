@@ -1,6 +1,7 @@
 // Numbers, words, CSV and problem lists.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <yaml-cpp/yaml.h>
 
 #include <cmath>
 #include <limits>
@@ -66,6 +67,30 @@ TEST(JoinOr, ReadsAsASentence) {
   EXPECT_EQ(join_or(std::vector<std::string>{"a"}), "a");
   EXPECT_EQ(join_or(std::vector<std::string>{"a", "b"}), "a or b");
   EXPECT_EQ(join_or(std::vector<std::string>{"a", "b", "c"}), "a, b or c");
+}
+
+TEST(Join, PutsTheSeparatorBetween) {
+  EXPECT_EQ(join(std::vector<std::string>{}), "");
+  EXPECT_EQ(join(std::vector<std::string>{"a", "b", "c"}), "a, b, c");
+  EXPECT_EQ(join(std::vector<std::string>{"a", "b"}, " "), "a b");
+}
+
+TEST(FormatPercent, HasTwoDecimals) {
+  EXPECT_EQ(format_percent(0.97314), "97.31 %");
+  EXPECT_EQ(format_percent(1), "100.00 %");
+}
+
+TEST(YamlScalar, IsPlainOnlyWhereThatReadsBackAsTheSameString) {
+  for (const char* text : {"tpu256", "lot7/chip-0001.yaml", "a_b.c"}) EXPECT_EQ(yaml_scalar(text), text);
+  EXPECT_EQ(yaml_quoted("tpu256"), "\"tpu256\"");
+  for (const std::string text :
+       {"",          "0007",     "1e3",     ".inf",  "-a",   "~",    "null",      "NULL",        "True",
+        "no",        "Y",        "a b",     "it's",  "a: b", "a #b", "say \"x\"", "back\\slash", "two\nlines",
+        "tab\there", "bell\x07", "del\x7f", "µ ≤ ½", "{a}",  "*b"}) {
+    EXPECT_EQ(yaml_scalar(text), yaml_quoted(text)) << text;
+    EXPECT_EQ(YAML::Load("{key: " + yaml_scalar(text) + "}")["key"].as<std::string>(), text);
+    EXPECT_EQ(YAML::Load("key: " + yaml_scalar(text) + "  # note")["key"].as<std::string>(), text);
+  }
 }
 
 TEST(Csv, KeepsCellsLinesAndColumns) {

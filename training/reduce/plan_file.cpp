@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <limits>
 #include <set>
 
@@ -13,6 +12,7 @@ namespace kintsugi::training::reduce {
 namespace {
 
 using common::format_number;
+using common::yaml_scalar;
 
 constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
 
@@ -95,28 +95,6 @@ ChipPlan read_chip_plan(configs::Section section, std::int64_t images) {
 }
 
 }  // namespace
-
-std::string yaml_scalar(std::string_view text) {
-  const bool plain =
-      !text.empty() && ((text[0] >= 'a' && text[0] <= 'z') || (text[0] >= 'A' && text[0] <= 'Z')) &&
-      text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./") ==
-          std::string_view::npos;
-  static constexpr std::string_view kWords[] = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"};
-  std::string lower(text);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  if (plain && std::find(std::begin(kWords), std::end(kWords), lower) == std::end(kWords))
-    return std::string(text);
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (c == '\n')
-      out += "\\n";
-    else
-      out += c;
-  }
-  return out + '"';
-}
 
 std::string plan_yaml(const Plan& plan) {
   std::string text = fmt::format(

@@ -4,7 +4,6 @@
 
 #include <filesystem>
 #include <string>
-#include <string_view>
 
 #include "training/reduce/plan.h"
 
@@ -15,8 +14,5 @@ std::string plan_yaml(const Plan& plan);
 // Throws common::InputError with every problem: missing or unknown keys, a verdict that does not fit its
 // steps, duplicate chip ids.
 Plan read_plan(const std::filesystem::path& file);
-
-// A scalar as YAML text: plain where that reads back as the same string, double-quoted otherwise.
-std::string yaml_scalar(std::string_view text);
 
 }  // namespace kintsugi::training::reduce
