@@ -93,9 +93,5 @@ TEST(Constraint, AbsoluteAccuracyIsJudgedByWilson) {
   EXPECT_EQ(constraint.judge({10000, 8930, 0, 0}), Outcome::fail);
 }
 
-TEST(Score, KnowsItsBaseline) {
-  EXPECT_EQ((Score{100, 85, 5, 9}.baseline_correct()), 89);
-}
-
 }  // namespace
 }  // namespace kintsugi::training::reduce

@@ -23,8 +23,6 @@ struct Score {
   double accuracy() const {
     return images > 0 ? static_cast<double>(correct) / static_cast<double>(images) : 0;
   }
-  // Of the original weights on the fault-free chip.
-  std::int64_t baseline_correct() const { return correct - gained + lost; }
   // accuracy − baseline accuracy, paired.
   Interval change() const { return paired_difference(gained, lost, images); }
   friend bool operator==(const Score&, const Score&) = default;
@@ -45,7 +43,6 @@ class Constraint {
   Interval measured(const Score& score) const;
   // What `measured` must reach: −drop, or the accuracy.
   double limit() const { return limit_; }
-  bool is_drop() const { return is_drop_; }
   // "accuracy drop ≤ 0.01" or "accuracy ≥ 0.91".
   std::string describe() const;
 
