@@ -162,8 +162,8 @@ template <ChainKernel kernel>
   for (std::size_t i = 0; i < runs_.size(); ++i) {
     const Run& clean = runs_[i];
     if (clean.pairs > 0) {
-      constexpr auto add = kernel == ChainKernel::avx512 ? add_pairs_avx512 : add_pairs;
-      add(activations.pair(clean.first_pair), words_.data() + clean.words, clean.pairs, psums);
+      constexpr auto kAdd = kernel == ChainKernel::avx512 ? add_pairs_avx512 : add_pairs;
+      kAdd(activations.pair(clean.first_pair), words_.data() + clean.words, clean.pairs, psums);
     }
     if (i == breaks_.size()) break;
     const std::int32_t* words = activations.pair(breaks_[i].row / 2);
