@@ -45,7 +45,7 @@ RateResilience summarize_rate(double fault_rate, std::span<const Needed> needed)
   return rate;
 }
 
-Envelope::Envelope(std::vector<RateResilience> rates, configs::PolicyConfig policy) : policy_(policy) {
+Envelope::Envelope(const std::vector<RateResilience>& rates, configs::PolicyConfig policy) : policy_(policy) {
   double highest = 0;
   for (const RateResilience& rate : rates) {
     if (rate.hopeless()) {

@@ -55,7 +55,7 @@ struct ChipAmount {
 class Envelope {
  public:
   // `rates` ascend in fault_rate. max and mean choose the curve; `fixed` gives `fixed_steps` at every rate.
-  Envelope(std::vector<RateResilience> rates, configs::PolicyConfig policy);
+  Envelope(const std::vector<RateResilience>& rates, configs::PolicyConfig policy);
 
   // Above the grid, or where the next grid point above was hopeless, there is no amount: reject.
   ChipAmount at(double fault_rate) const;
