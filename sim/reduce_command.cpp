@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
@@ -74,6 +75,13 @@ int run_step(const std::string& step, const std::vector<std::string>& arguments)
   const CommonOptions& common = parser.common();
   if (common.out.empty())
     throw common::InputError(fmt::format("kintsugi reduce {} needs --out DIR, the campaign's folder", step));
+
+  // A later step leaves nothing behind in a folder that has no campaign: it would pin the settings of one.
+  if (step != "characterize" && step != "all" && !std::filesystem::exists(common.out / "manifest.yaml"))
+    throw common::InputError(
+        {common.out.string()},
+        "there is no campaign in this folder yet; run 'kintsugi reduce characterize' with "
+        "the same --campaign and --out first");
 
   CampaignInputs inputs = load_campaign(parser.text("campaign"), common.set, common.seed, common.data_dir);
   CampaignRun run;

@@ -178,6 +178,8 @@ TEST_F(Reduce, StepByStepGivesWhatAllGives) {
 
 TEST_F(Reduce, StepsAskForTheirPredecessors) {
   EXPECT_THAT(reduce("plan", "a").text, HasSubstr("run 'kintsugi reduce characterize'"));
+  EXPECT_FALSE(fs::exists(folder_ / "a"));  // nothing that would pin the settings of a campaign
+  ASSERT_EQ(reduce("characterize", "a", "--quiet").status, 0);
   const Outcome outcome = reduce("retrain", "a");
   EXPECT_EQ(outcome.status, 2);
   EXPECT_THAT(outcome.text, HasSubstr("run 'kintsugi reduce plan'"));
