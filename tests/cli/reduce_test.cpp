@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <thread>
@@ -18,6 +17,7 @@
 #include "common/diagnostics.h"
 #include "common/files.h"
 #include "common/random.h"
+#include "tests/support/run_shell.h"
 #include "tests/support/temporary_folder.h"
 #include "workloads/npy.h"
 
@@ -27,10 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-struct Outcome {
-  int status = -1;
-  std::string text;
-};
+using test::Outcome;
 
 constexpr auto kResults = {"manifest.yaml", "weights.safetensors",  "deployed.safetensors",
                            "plan.yaml",     "characterization.csv", "resilience.csv",
@@ -91,15 +88,7 @@ class Reduce : public testing::Test {
   }
 
   Outcome run(const std::string& arguments) const {
-    const std::string command =
-        "cd '" + folder_.path().string() + "' && '" KINTSUGI_BINARY "' " + arguments + " 2>&1";
-    FILE* pipe = popen(command.c_str(), "r");
-    Outcome outcome;
-    char buffer[4096];
-    for (std::size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) outcome.text.append(buffer, n);
-    const int status = pclose(pipe);
-    outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    return outcome;
+    return test::run_shell("cd '" + folder_.path().string() + "' && '" KINTSUGI_BINARY "' " + arguments);
   }
   Outcome reduce(const std::string& step, const std::string& out, const std::string& more = "") const {
     return run("reduce " + step + " --campaign campaign.yaml --out " + out + " " + more);
