@@ -34,6 +34,34 @@ int small(std::int64_t value) {
   return static_cast<int>(value);
 }
 
+// `input: a`: one name.
+void read_input_name(Section& layer, LayerConfig& config) {
+  if (layer.has("input")) config.inputs = {layer.text("input")};
+}
+
+// `inputs: [a, b]`.
+void read_input_names(Section& layer, LayerConfig& config) {
+  const YAML::Node list = layer.raw("inputs");
+  if (list.IsDefined() && list.IsSequence() && list.size() == 2 && list[0].IsScalar() && list[1].IsScalar()) {
+    config.inputs = {list[0].Scalar(), list[1].Scalar()};
+    return;
+  }
+  layer.error("inputs", "an add needs 'inputs: [a, b]', the names of the two layers whose results it adds");
+}
+
+void read_local_response_norm(Section& layer, LayerConfig& config) {
+  config.name = layer.text("name");
+  read_input_name(layer, config);
+  config.size = static_cast<int>(layer.integer("size", 1, 4096, config.size));
+  config.alpha = layer.real("alpha", 0, 1e6, config.alpha);
+  config.beta = layer.real("beta", 0, 100, config.beta);
+  config.k = layer.real("k", 1e-6, 1e6, config.k);
+  // 0: the host.
+  if (layer.choice<int>("unit", {{"host", 0}, {"activation_unit", 1}}, 0) == 1)
+    layer.error("unit",
+                "local_response_norm on the chip's activation unit is not available yet; write 'unit: host'");
+}
+
 LayerConfig read_layer(Section layer) {
   using enum LayerKind;
   LayerConfig config;
@@ -48,7 +76,9 @@ LayerConfig read_layer(Section layer) {
                                       {"max_pool", static_cast<int>(max_pool)},
                                       {"global_avg_pool", static_cast<int>(global_avg_pool)},
                                       {"flatten", static_cast<int>(flatten)},
-                                      {"dropout", static_cast<int>(dropout)}},
+                                      {"dropout", static_cast<int>(dropout)},
+                                      {"add", static_cast<int>(add)},
+                                      {"local_response_norm", static_cast<int>(local_response_norm)}},
                                      has_type ? std::optional(-1) : std::nullopt);
   if (!has_type || kind < 0) {
     for (const std::string& key : layer.keys()) layer.has(key);
@@ -58,11 +88,13 @@ LayerConfig read_layer(Section layer) {
   switch (config.kind) {
     case linear:
       config.name = layer.text("name");
+      read_input_name(layer, config);
       config.out = small(layer.integer("out_features", 1, kWidest));
       config.bias = layer.boolean("bias", config.bias);
       break;
     case conv2d:
       config.name = layer.text("name");
+      read_input_name(layer, config);
       config.out = small(layer.integer("out_channels", 1, kWidest));
       config.kernel = small(layer.integer("kernel", 1, kLargestKernel));
       config.stride = small(layer.integer("stride", 1, kLargestKernel, config.stride));
@@ -83,13 +115,25 @@ LayerConfig read_layer(Section layer) {
     case max_pool:
       config.kernel = small(layer.integer("kernel", 1, kLargestKernel));
       config.stride = small(layer.integer("stride", 1, kLargestKernel, config.kernel));
+      config.padding = small(layer.integer("padding", 0, kLargestKernel, config.padding));
+      config.ceil_mode = layer.boolean("ceil_mode", config.ceil_mode);
+      config.name = layer.text("name", "");
       break;
     case dropout:
       config.p = layer.real("p", 0, 0.999, config.p);
+      config.name = layer.text("name", "");
       break;
     case relu:
     case global_avg_pool:
     case flatten:
+      config.name = layer.text("name", "");
+      break;
+    case add:
+      config.name = layer.text("name");
+      read_input_names(layer, config);
+      break;
+    case local_response_norm:
+      read_local_response_norm(layer, config);
       break;
   }
   return config;

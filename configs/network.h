@@ -1,4 +1,5 @@
-// A network description (configs/networks/*.yaml): an ordered list of layers.
+// A network description (configs/networks/*.yaml): an ordered list of layers, each reading the one before it
+// unless it names what it reads.
 //
 // This is the file as written; workloads/network.h checks shapes and gives the layers sizes.
 #pragma once
@@ -11,21 +12,39 @@
 
 namespace kintsugi::configs {
 
-enum class LayerKind { linear, conv2d, batch_norm, relu, max_pool, global_avg_pool, flatten, dropout };
+enum class LayerKind {
+  linear,
+  conv2d,
+  batch_norm,
+  relu,
+  max_pool,
+  global_avg_pool,
+  flatten,
+  dropout,
+  add,
+  local_response_norm
+};
 
 struct LayerConfig {
   LayerKind kind = LayerKind::relu;
-  // PyTorch state_dict prefix ("fc1", "features.0"); required for linear, conv2d and batch_norm.
+  // PyTorch state_dict prefix ("fc1", "features.0"); required for linear, conv2d and batch_norm, and for add
+  // and local_response_norm (reports); elsewhere only for layers that others name as their input.
   std::string name;
+  // What the layer reads, by name; empty: the layer before it. One entry (linear, conv2d,
+  // local_response_norm) or two (add, required).
+  std::vector<std::string> inputs;
   int out = 0;        // linear: out_features; conv2d: out_channels
   int kernel = 0;     // conv2d, max_pool: square kernel
   int stride = 1;     // conv2d (default 1), max_pool (default: kernel)
-  int padding = 0;    // conv2d
+  int padding = 0;    // conv2d, max_pool
   int groups = 1;     // conv2d
   bool bias = true;   // linear, conv2d
   double eps = 1e-5;  // batch_norm
   double momentum = 0.1;
-  double p = 0.5;  // dropout
+  double p = 0.5;          // dropout
+  bool ceil_mode = false;  // max_pool: sizes are rounded up
+  int size = 5;            // local_response_norm: channels summed over
+  double alpha = 1e-4, beta = 0.75, k = 1;
   common::Location where;
 };
 
@@ -51,6 +70,10 @@ struct InputConfig {
 //       - {type: flatten}
 //       - {type: linear, name: fc1, out_features: 10}
 //     loss: softmax_cross_entropy
+// A residual block: name what is read where it is not the layer before.
+//       - {type: relu, name: a}
+//       - {type: conv2d, name: conv2, out_channels: 6, kernel: 3, padding: 1}
+//       - {type: add, name: sum, inputs: [conv2, a]}
 struct NetworkConfig {
   std::filesystem::path file;
   std::string name;

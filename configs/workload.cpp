@@ -4,6 +4,8 @@
 
 #include <limits>
 
+#include "common/text.h"
+
 namespace kintsugi::configs {
 namespace {
 
@@ -16,10 +18,27 @@ GemmWorkload read_gemm(Section gemm) {
   return config;
 }
 
+// `weights: random(7)` or a file.
+void read_weights(Section& workload, NetworkWorkload& config) {
+  const YAML::Node node = workload.raw("weights");
+  const std::string text = node.IsDefined() && node.IsScalar() ? node.Scalar() : "";
+  if (!text.starts_with("random(")) {
+    config.weights = workload.path("weights");
+    return;
+  }
+  const auto seed =
+      text.ends_with(")") ? common::parse_integer(text.substr(7, text.size() - 8)) : std::nullopt;
+  if (!seed || *seed < 0)
+    return workload.error(
+        "weights",
+        fmt::format("'{}' is not 'random(SEED)'; SEED is a whole number from 0, as in random(1)", text));
+  config.random_weights = static_cast<std::uint64_t>(*seed);
+}
+
 NetworkWorkload read_network_workload(Section& workload) {
   NetworkWorkload config;
   config.network = workload.path("network");
-  config.weights = workload.path("weights");
+  read_weights(workload, config);
   Section dataset = workload.section("dataset");
   config.dataset = read_dataset(dataset, false);
   config.batch = workload.integer("batch", 1, 1 << 20, config.batch);
@@ -32,6 +51,16 @@ NetworkWorkload read_network_workload(Section& workload) {
 DatasetConfig read_dataset(Section& section, bool fixed_split) {
   DatasetConfig config;
   config.where = section.where();
+  if (!fixed_split && section.has("random")) {
+    Section random = section.section("random");
+    config.random.emplace();
+    config.random->images = random.integer("images", 1, 1 << 20, 1);
+    config.random->seed = static_cast<std::uint64_t>(random.integer("seed", 0, kAny, 1));
+    for (const char* other : {"name", "images", "labels", "split"})
+      if (section.has(other))
+        section.error(other, fmt::format("random images need no '{}'; remove it, or 'random'", other));
+    return config;
+  }
   const bool named = section.has("name");
   // `images` means a file without `name`, and a number of images with it.
   const bool files = section.has("labels") || (!named && section.has("images"));

@@ -12,13 +12,21 @@ namespace kintsugi::configs {
 
 enum class Split { train, test };
 
-// Either a named set ("fashion-mnist", "cifar-10") or a pair of .npy files (uint8 N×C×H×W; integer labels N).
+// Images of random pixels, without meaning: for runs that count cycles and compare bits.
+struct RandomImages {
+  std::int64_t images = 1;
+  std::uint64_t seed = 1;
+};
+
+// A named set ("fashion-mnist", "cifar-10"), a pair of .npy files (uint8 N×C×H×W; integer labels N), or, in a
+// workload, random images.
 struct DatasetConfig {
   std::string name;              // empty for files
   std::filesystem::path images;  // resolved
   std::filesystem::path labels;
   Split split = Split::test;
   std::optional<std::int64_t> images_limit;  // key `images` beside `name`: the first n images
+  std::optional<RandomImages> random;
   common::Location where;
 };
 
@@ -29,7 +37,9 @@ struct GemmWorkload {
 
 struct NetworkWorkload {
   std::filesystem::path network;
-  std::filesystem::path weights;  // float .safetensors (PyTorch names) or a deployed.safetensors
+  // Float .safetensors (PyTorch names) or a deployed.safetensors; or `random(SEED)`.
+  std::filesystem::path weights;
+  std::optional<std::uint64_t> random_weights;
   DatasetConfig dataset;
   std::int64_t batch = 1;                  // images per pass over the chip
   std::int64_t calibration_images = 1000;  // training images for activation scales of float weights

@@ -205,6 +205,11 @@ struct Prepared {
   std::optional<workloads::Parameters> parameters;  // if the file holds float weights
 };
 
+// Random images have no classes, so no accuracies either.
+bool measures_references(const ExecutionRequest& request) {
+  return request.reference_accuracies && !request.workload.network->dataset.random;
+}
+
 void check_recorded_size(const workloads::DeployedNetwork& deployed, const ExecutionRequest& request) {
   const configs::ArrayConfig& array = request.chip.array;
   if (deployed.bypass.empty() || (deployed.rows == array.rows && deployed.cols == array.cols)) return;
@@ -213,21 +218,10 @@ void check_recorded_size(const workloads::DeployedNetwork& deployed, const Execu
                                deployed.rows, deployed.cols, request.chip.name, array.rows, array.cols));
 }
 
-Prepared prepare(const ExecutionRequest& request, const Faults& read, const workloads::Network& network,
-                 common::ThreadPool& pool, ExecutionResult& result) {
+// What activation scales are measured on: training images, or the images that are run if there are no others.
+workloads::ImageSet calibration_images(const ExecutionRequest& request, const workloads::Network& network) {
   const configs::NetworkWorkload& workload = *request.workload.network;
-  Prepared prepared;
-  if (workloads::is_deployed(workload.weights)) {
-    prepared.here = workloads::read_deployed(workload.weights, network);
-    check_recorded_size(prepared.here, request);
-    result.faults = compile_faults(request, read, prepared.here.bypass);
-    prepared.fault_free = prepared.here;
-    return prepared;
-  }
-  prepared.parameters = workloads::read_parameters(workload.weights);
-  workloads::check_parameters(network, *prepared.parameters, workload.weights.string());
-  result.faults = compile_faults(request, read, {});
-
+  if (workload.dataset.random) return workloads::random_image_set(*workload.dataset.random, network);
   configs::DatasetConfig training = workload.dataset;
   training.images_limit.reset();  // that many images are run, not calibrated on
   if (training.name.empty()) {
@@ -235,15 +229,39 @@ Prepared prepare(const ExecutionRequest& request, const Faults& read, const work
         "the data set has no training images of its own: activation scales come from the images that "
         "are run");
   }
-  const workloads::ImageSet images =
-      workloads::load_dataset(training, configs::Split::train, request.data_dir);
+  workloads::ImageSet images = workloads::load_dataset(training, configs::Split::train, request.data_dir);
   workloads::check_dataset(images, network, workload.dataset.where);
+  return images;
+}
+
+Prepared prepare(const ExecutionRequest& request, const Faults& read, const workloads::Network& network,
+                 common::ThreadPool& pool, ExecutionResult& result) {
+  const configs::NetworkWorkload& workload = *request.workload.network;
+  Prepared prepared;
+  if (!workload.random_weights && workloads::is_deployed(workload.weights)) {
+    prepared.here = workloads::read_deployed(workload.weights, network);
+    check_recorded_size(prepared.here, request);
+    result.faults = compile_faults(request, read, prepared.here.bypass);
+    if (measures_references(request)) prepared.fault_free = prepared.here;
+    return prepared;
+  }
+  if (workload.random_weights) {
+    prepared.parameters = workloads::random_weights(network, *workload.random_weights);
+  } else {
+    prepared.parameters = workloads::read_parameters(workload.weights);
+    workloads::check_parameters(network, *prepared.parameters, workload.weights.string());
+  }
+  result.faults = compile_faults(request, read, {});
+
+  const workloads::ImageSet images = calibration_images(request, network);
   configs::QuantizationConfig quantization;
   quantization.images = std::min(workload.calibration_images, images.size());
   const auto scales = workloads::calibrate(network, *prepared.parameters, images, quantization, &pool);
-  const auto masks = workloads::pruning_masks(network, result.faults, request.chip);
+  const bool prunes = std::ranges::any_of(result.faults.bypass, [](auto bit) { return bit != 0; });
+  const auto masks =
+      prunes ? workloads::pruning_masks(network, result.faults, request.chip) : workloads::Masks{};
   prepared.here = workloads::deploy(network, *prepared.parameters, scales, masks);
-  if (request.reference_accuracies) {
+  if (measures_references(request)) {
     prepared.fault_free = workloads::deploy(network, *prepared.parameters, scales);
   }
   return prepared;
@@ -266,9 +284,12 @@ void run_network(const ExecutionRequest& request, const Faults& read, common::Th
   const configs::NetworkWorkload& workload = *request.workload.network;
   const auto network = workloads::build_network(configs::read_network(workload.network, request.overrides));
   const workloads::ImageSet images =
-      workloads::load_dataset(workload.dataset, workload.dataset.split, request.data_dir);
+      workload.dataset.random
+          ? workloads::random_image_set(*workload.dataset.random, network)
+          : workloads::load_dataset(workload.dataset, workload.dataset.split, request.data_dir);
   workloads::check_dataset(images, network, workload.dataset.where);
-  const Prepared prepared = prepare(request, read, network, pool, result);
+  Prepared prepared = prepare(request, read, network, pool, result);
+  if (!measures_references(request)) prepared.parameters.reset();  // large, and not needed any more
 
   TlmAccelerator& device = build_platform(request, &pool);
   device.load_faults(result.faults);
@@ -278,11 +299,11 @@ void run_network(const ExecutionRequest& request, const Faults& read, common::Th
       [&](std::size_t stage, std::span<const std::byte> raw) { digests[stage].add(raw); });
   result.layers = std::move(run.layers);
   result.logits = std::move(run.logits);
-  result.accuracy = workloads::accuracy(run.predicted, images.labels);
+  if (!workload.dataset.random) result.accuracy = workloads::accuracy(run.predicted, images.labels);
   result.predicted = std::move(run.predicted);
   for (common::Sha256& digest : digests) result.layer_digests.push_back(digest.finish());
 
-  if (!request.reference_accuracies) return;
+  if (!measures_references(request)) return;
   result.fault_free_accuracy = fault_free_accuracy(request, network, prepared.fault_free, images, pool);
   if (prepared.parameters) {
     result.float_accuracy = workloads::accuracy(

@@ -37,7 +37,7 @@ struct ExecutionResult {
   faults::ArrayFaults faults;
   workloads::Tensor<std::int32_t> output;     // a GEMM's M×N accumulators; empty for networks
   workloads::Tensor<float> logits;            // a network's; empty for GEMMs
-  std::optional<double> accuracy;             // on this chip
+  std::optional<double> accuracy;             // on this chip; none for random images
   std::optional<double> fault_free_accuracy;  // int8 on the fault-free chip, if asked for
   std::optional<double> float_accuracy;       // if asked for and the weights are float
   std::vector<std::string> layer_digests;     // SHA-256 of every layer's raw output bytes, in layer order

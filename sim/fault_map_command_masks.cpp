@@ -77,8 +77,9 @@ int fault_map_masks(const std::vector<std::string>& arguments) {
   std::cout << fmt::format("{}: {} of {} PEs bypassed\n", options.out.string(), report.bypassed_pes,
                            static_cast<std::int64_t>(array.rows) * array.cols);
   for (const workloads::Stage& stage : network.stages)
-    std::cout << fmt::format("  {:<20} {:>9} weights, {:.4f} of them pruned\n", stage.name + ".weight",
-                             stage.weight_count(), workloads::mapped_fault_rate(stage, faults, chip));
+    if (stage.on_chip())
+      std::cout << fmt::format("  {:<20} {:>9} weights, {:.4f} of them pruned\n", stage.name + ".weight",
+                               stage.weight_count(), workloads::mapped_fault_rate(stage, faults, chip));
   if (!report.live.empty())
     std::cout << fmt::format(
         "  {} faults are not hidden by the bypass: no mask stands for what they do ('kintsugi fault-map "

@@ -35,6 +35,8 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"run", "run a workload on a chip: outputs, cycles per layer, accuracy", sim::run_command},
+    {"network", "show a network's layers: shapes, parameters, MACs, neurons, tiles on a chip",
+     sim::network_command},
     {"fault-map", "sample, import, show, check, convert, compare fault maps; pruning masks",
      sim::fault_map_command},
     {"train", "train a network, in float or through the simulated chip", sim::train_command},

@@ -67,6 +67,7 @@ class OptionParser {
 };
 
 // Commands: arguments after the command's name; return an exit status; throw InputError for bad input.
+int network_command(const std::vector<std::string>& arguments);
 int run_command(const std::vector<std::string>& arguments);
 int fault_map_command(const std::vector<std::string>& arguments);
 int train_command(const std::vector<std::string>& arguments);

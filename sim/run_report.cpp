@@ -46,6 +46,14 @@ std::string run_summary(const RunFiles& files, const ExecutionRequest& request,
                       array.cols, format_number(request.chip.clock_mhz));
   text += fmt::format("  workload: {}\n  fidelity: {}\n", yaml_scalar(files.workload.string()),
                       configs::to_string(request.fidelity));
+  if (request.workload.network) {
+    const configs::NetworkWorkload& network = *request.workload.network;
+    if (network.random_weights)
+      text += fmt::format("  weights: 'random({}), not trained: outputs and accuracies mean nothing'\n",
+                          *network.random_weights);
+    if (network.dataset.random)
+      text += fmt::format("  dataset: 'random images, seed {}'\n", network.dataset.random->seed);
+  }
   text += "  faults:\n";
   text += fmt::format("    map: {}\n    faults: {}\n    faulty_pes: {}\n    fault_rate: {}\n",
                       yaml_scalar(report.chip), report.faults, report.faulty_pes,
@@ -100,6 +108,11 @@ std::string run_table(const ExecutionRequest& request, const ExecutionResult& re
   text += fmt::format("\ntotal: {} cycles, {} of them stalls, {} at the chip's clock, utilisation {}\n",
                       result.cycles, result.stall_cycles, duration(microseconds(request, result)),
                       format_percent(utilization_of(request, result)));
+  if (request.workload.network && request.workload.network->random_weights) {
+    text +=
+        fmt::format("\nThe weights are random (seed {}), not trained: outputs and accuracies mean nothing.\n",
+                    *request.workload.network->random_weights);
+  }
   if (result.fault_report.faults > 0 || result.fault_report.bypassed_pes > 0) {
     text += fmt::format("\n{}", faults::to_text(result.fault_report));
   }

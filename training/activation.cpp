@@ -7,6 +7,16 @@
 namespace kintsugi::training {
 namespace {
 
+// The window's positions begin … end − 1 that lie on a map of `size` lines, for output line `at`.
+struct Positions {
+  std::int64_t begin, end;
+};
+
+Positions inside(const Window& w, std::int64_t at, std::int64_t size) {
+  const std::int64_t first = at * w.stride - w.padding;
+  return {std::max<std::int64_t>(0, -first), std::min(w.kernel, size - first)};
+}
+
 void activate(std::int64_t rows, std::int64_t channels, const float* z, const float* alpha, const float* beta,
               bool relu, float* out, std::uint16_t* route) {
   const float floor = relu ? 0.0F : -std::numeric_limits<float>::infinity();
@@ -41,9 +51,11 @@ void activate_and_pool(const Window& w, std::int64_t images, const float* z, con
         // Starting from the ReLU's floor with "blocked": only a value above it is ever taken.
         std::fill(best, best + w.channels, floor);
         std::fill(best_at.begin(), best_at.end(), std::int32_t{kBlocked});
-        for (std::int64_t ky = 0; ky < w.kernel; ++ky) {
-          for (std::int64_t kx = 0; kx < w.kernel; ++kx) {
-            const std::int64_t row = (i * w.in_h + y * w.stride + ky) * w.in_w + x * w.stride + kx;
+        const Positions rows = inside(w, y, w.in_h), columns = inside(w, x, w.in_w);
+        for (std::int64_t ky = rows.begin; ky < rows.end; ++ky) {
+          for (std::int64_t kx = columns.begin; kx < columns.end; ++kx) {
+            const std::int64_t in_y = y * w.stride - w.padding + ky, in_x = x * w.stride - w.padding + kx;
+            const std::int64_t row = (i * w.in_h + in_y) * w.in_w + in_x;
             const float* const zr = z + row * w.channels;
             const auto position = static_cast<std::int32_t>(ky * w.kernel + kx);
             for (std::int64_t c = 0; c < w.channels; ++c) {
@@ -71,9 +83,11 @@ void route_gradient(const Window& w, std::int64_t images, const float* dout, con
     for (std::int64_t y = 0; y < w.out_h; ++y) {
       for (std::int64_t x = 0; x < w.out_w; ++x) {
         const std::int64_t o = ((i * w.out_h + y) * w.out_w + x) * w.channels;
-        for (std::int64_t ky = 0; ky < w.kernel; ++ky) {
-          for (std::int64_t kx = 0; kx < w.kernel; ++kx) {
-            const std::int64_t row = (i * w.in_h + y * w.stride + ky) * w.in_w + x * w.stride + kx;
+        const Positions rows = inside(w, y, w.in_h), columns = inside(w, x, w.in_w);
+        for (std::int64_t ky = rows.begin; ky < rows.end; ++ky) {
+          for (std::int64_t kx = columns.begin; kx < columns.end; ++kx) {
+            const std::int64_t in_y = y * w.stride - w.padding + ky, in_x = x * w.stride - w.padding + kx;
+            const std::int64_t row = (i * w.in_h + in_y) * w.in_w + in_x;
             float* const dr = dz + row * w.channels;
             const auto position = static_cast<std::uint16_t>(ky * w.kernel + kx);
             for (std::int64_t c = 0; c < w.channels; ++c) {

@@ -18,6 +18,7 @@ struct Window {
   std::int64_t in_h = 0, in_w = 0;
   std::int64_t kernel = 1, stride = 1;  // kernel ≤ 255
   std::int64_t out_h = 0, out_w = 0;
+  std::int64_t padding = 0;  // positions outside the map are left out
 };
 
 // z: images × in_h × in_w × channels. out, route: images × out_h × out_w × channels.

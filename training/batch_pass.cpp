@@ -49,9 +49,14 @@ BatchPass::BatchPass(const workloads::Network& network, std::int64_t batch, comm
     const auto& g = stage.gemm_out;
     state.window = {channels, g.height, g.width, 1, 1, g.height, g.width};
     if (stage.max_pool) {
-      state.window = {
-          channels,         g.height,       g.width, stage.max_pool->kernel, stage.max_pool->stride,
-          stage.out.height, stage.out.width};
+      state.window = {channels,
+                      g.height,
+                      g.width,
+                      stage.max_pool->kernel,
+                      stage.max_pool->stride,
+                      stage.out.height,
+                      stage.out.width,
+                      stage.max_pool->padding};
     }
     state.flatten =
         !state.last && !network.stages[s + 1].convolution && stage.out.height * stage.out.width > 1;

@@ -49,7 +49,10 @@ std::string describe(const workloads::Network& network) {
     if (s.batch_norm) {
       text += fmt::format(" bn {} {} {}", s.batch_norm->name, s.batch_norm->eps, s.batch_norm->momentum);
     }
-    if (s.max_pool) text += fmt::format(" pool {} {}", s.max_pool->kernel, s.max_pool->stride);
+    if (s.max_pool) {
+      text += fmt::format(" pool {} {} padding {} to {}x{}", s.max_pool->kernel, s.max_pool->stride,
+                          s.max_pool->padding, s.out.height, s.out.width);
+    }
     text += '\n';
   }
   return text;

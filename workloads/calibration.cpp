@@ -12,8 +12,6 @@ namespace kintsugi::workloads {
 
 namespace {
 
-constexpr std::int64_t kBatch = 250;
-
 // Counts magnitudes by the upper bits of their float pattern: bins about 0.1 % wide, the same on every
 // machine and independent of the order of arrival.
 class Magnitudes {
@@ -58,13 +56,15 @@ ActivationScales calibrate(const Network& network, const Parameters& parameters,
   if (count < 1) throw common::InputError("calibration needs at least one training image; the set is empty");
   const bool by_percentile = config.method == configs::ScaleMethod::percentile;
   const std::size_t stages = network.stages.size();
-  std::vector<Magnitudes> inputs(stages), averaged(stages);
+  std::vector<Magnitudes> inputs(stages), seconds(stages), averaged(stages);
   const auto observe = [&](std::size_t s, std::span<const float> values, Observed what) {
-    (what == Observed::input ? inputs : averaged)[s].add(values, by_percentile);
+    auto& of = what == Observed::input ? inputs : what == Observed::second_input ? seconds : averaged;
+    of[s].add(values, by_percentile);
   };
+  const std::int64_t batch_size = float_batch(network);
   const FeatureShape shape = network.input_shape();
-  for (std::int64_t begin = 0; begin < count; begin += kBatch) {
-    const std::int64_t size = std::min(kBatch, count - begin);
+  for (std::int64_t begin = 0; begin < count; begin += batch_size) {
+    const std::int64_t size = std::min(batch_size, count - begin);
     Tensor<float> batch({size, shape.channels, shape.height, shape.width});
     normalize(images, begin, size, network.input, batch.data);
     float_forward(network, parameters, batch, observe, pool);
@@ -80,6 +80,8 @@ ActivationScales calibrate(const Network& network, const Parameters& parameters,
   for (std::size_t s = 0; s < stages; ++s) {
     scales.input.push_back(scale(inputs[s]));
     scales.before_average.push_back(network.stages[s].global_avg_pool ? scale(averaged[s]) : 0.f);
+    if (!network.is_chain())
+      scales.second_input.push_back(network.stages[s].inputs.size() > 1 ? scale(seconds[s]) : 0.f);
   }
   return scales;
 }

@@ -67,6 +67,18 @@ ImageSet load_dataset(const configs::DatasetConfig& config, configs::Split split
   return images;
 }
 
+ImageSet random_image_set(const configs::RandomImages& config, const Network& network) {
+  ImageSet set;
+  set.name = "random images";
+  set.shape = network.input_shape();
+  set.classes = network.classes;
+  set.pixels.resize(static_cast<std::size_t>(config.images * set.shape.count()));
+  common::RandomStream random(config.seed, "random-images");
+  for (std::uint8_t& pixel : set.pixels) pixel = static_cast<std::uint8_t>(random.next() >> 56);
+  set.labels.assign(static_cast<std::size_t>(config.images), 0);
+  return set;
+}
+
 void check_dataset(const ImageSet& images, const Network& network, const common::Location& where) {
   common::Diagnostics problems;
   const FeatureShape wanted = network.input_shape();

@@ -34,6 +34,10 @@ struct ImageSet {
 ImageSet load_dataset(const configs::DatasetConfig& config, configs::Split split,
                       const std::filesystem::path& data_dir);
 
+// Uniform random pixels in the shape of the network's input, from stream (seed, "random-images"); every label
+// is 0.
+ImageSet random_image_set(const configs::RandomImages& config, const Network& network);
+
 // Throws InputError unless the set fits the network's input and classes.
 void check_dataset(const ImageSet& images, const Network& network, const common::Location& where);
 

@@ -66,6 +66,42 @@ array::Requantization choose_requantization(double factor, double bias, const st
   return record;
 }
 
+// The scale of what stage s hands to its readers: theirs.
+double scale_of_result(const Network& network, const ActivationScales& scales, std::size_t s) {
+  for (std::size_t r = s + 1; r < network.stages.size(); ++r) {
+    const std::vector<int>& inputs = network.stages[r].inputs;
+    if (inputs.front() == static_cast<int>(s)) return scales.input[r];
+    if (inputs.back() == static_cast<int>(s)) return scales.second_input.at(r);
+  }
+  throw std::invalid_argument("deploy: a result that nobody reads");
+}
+
+// The scale of stage s's int8 outputs, before any pooling.
+double scale_of_outputs(const Network& network, const ActivationScales& scales, std::size_t s) {
+  return network.stages[s].global_avg_pool ? scales.before_average[s] : scale_of_result(network, scales, s);
+}
+
+void deploy_average(const Network& network, const ActivationScales& scales, std::size_t s,
+                    DeployedStage& out) {
+  const Stage& stage = network.stages[s];
+  const double mean =
+      double{scales.before_average[s]} / static_cast<double>(stage.gemm_out.height * stage.gemm_out.width);
+  if (s + 1 == network.stages.size())
+    out.output_scale.push_back(static_cast<float>(mean));
+  else
+    out.average = choose_requantization(mean / scale_of_result(network, scales, s), 0,
+                                        fmt::format("{}, global average", stage.name));
+}
+
+void quantize_masked(const Parameters& parameters, const Masks& masks, const std::string& name,
+                     std::vector<float>& scales, Tensor<std::int8_t>& quantized) {
+  const auto mask = masks.find(name);
+  if (mask == masks.end()) return quantize_weight(parameters.at(name), scales, quantized);
+  Parameters masked{{name, parameters.at(name)}};
+  apply_masks(masked, {*mask});
+  quantize_weight(masked.at(name), scales, quantized);
+}
+
 }  // namespace
 
 void quantize_weight(const Tensor<float>& weight, std::vector<float>& scales,
@@ -81,9 +117,9 @@ void quantize_weight(const Tensor<float>& weight, std::vector<float>& scales,
     float largest = 0;
     for (std::size_t i = 0; i < per_channel; ++i) largest = std::max(largest, std::fabs(from[i]));
     const float scale = largest / 127.f;
-    scales[c] = scale > 0 ? scale : 1.f;
+    const float used = scales[c] = scale > 0 ? scale : 1.f;
     for (std::size_t i = 0; i < per_channel; ++i)
-      to[i] = static_cast<std::int8_t>(std::clamp(std::nearbyint(from[i] / scales[c]), -127.f, 127.f));
+      to[i] = static_cast<std::int8_t>(std::clamp(std::nearbyint(from[i] / used), -127.f, 127.f));
   }
 }
 
@@ -94,12 +130,16 @@ std::vector<std::int8_t> device_weight(const Stage& stage, const Tensor<std::int
   if (static_cast<std::int64_t>(weight.data.size()) != K * outputs * stage.groups)
     throw std::invalid_argument("device_weight: the tensor is not this stage's");
   std::vector<std::int8_t> device(weight.data.size());
+  // A transposition in blocks, so that neither side leaves the cache between two uses of a line.
+  constexpr std::int64_t kBlock = 64;
   for (std::int64_t g = 0; g < stage.groups; ++g)
-    for (std::int64_t n = 0; n < outputs; ++n)
-      for (std::int64_t i = 0; i < inputs; ++i)
-        for (std::int64_t p = 0; p < window; ++p)
-          device[(g * K + p * inputs + i) * outputs + n] =
-              weight.data[((g * outputs + n) * inputs + i) * window + p];
+    for (std::int64_t n0 = 0; n0 < outputs; n0 += kBlock)
+      for (std::int64_t i0 = 0; i0 < inputs; i0 += kBlock)
+        for (std::int64_t i = i0; i < std::min(i0 + kBlock, inputs); ++i)
+          for (std::int64_t p = 0; p < window; ++p)
+            for (std::int64_t n = n0; n < std::min(n0 + kBlock, outputs); ++n)
+              device[(g * K + p * inputs + i) * outputs + n] =
+                  weight.data[((g * outputs + n) * inputs + i) * window + p];
   return device;
 }
 
@@ -108,22 +148,24 @@ DeployedNetwork deploy(const Network& network, const Parameters& parameters, con
   check_parameters(network, parameters, "the parameters to deploy");
   if (scales.input.size() != network.stages.size() || scales.before_average.size() != network.stages.size())
     throw std::invalid_argument("deploy: activation scales of another network");
-  Parameters masked;
-  for (const Stage& stage : network.stages)
-    masked[stage.name + ".weight"] = parameters.at(stage.name + ".weight");
-  Masks used;
-  for (const auto& [name, mask] : masks)
-    if (masked.count(name) != 0) used[name] = mask;
-  apply_masks(masked, used);
-
   DeployedNetwork deployed;
   for (std::size_t s = 0; s < network.stages.size(); ++s) {
     const Stage& stage = network.stages[s];
     const bool last = s + 1 == network.stages.size();
     DeployedStage out;
-    std::vector<float> weight_scales;
-    quantize_weight(masked.at(stage.name + ".weight"), weight_scales, out.weight);
     out.input_scale = scales.input[s];
+    if (!stage.on_chip()) {
+      const double result_scale = scale_of_outputs(network, scales, s);
+      if (stage.kind == StageKind::add)
+        out.add = choose_residual_add(scales.input[s], scales.second_input.at(s), result_scale, stage.name);
+      else
+        out.result_scale = static_cast<float>(result_scale);
+      if (stage.global_avg_pool) deploy_average(network, scales, s, out);
+      deployed.stages.push_back(std::move(out));
+      continue;
+    }
+    std::vector<float> weight_scales;
+    quantize_masked(parameters, masks, stage.name + ".weight", weight_scales, out.weight);
     const std::vector<Affine> affine = fold(stage, parameters);
     const auto real_factor = [&](std::size_t c) {
       return double{scales.input[s]} * weight_scales[c] * affine[c].factor;
@@ -139,19 +181,12 @@ DeployedNetwork deploy(const Network& network, const Parameters& parameters, con
                           stage.name, c));
       }
     } else {
-      const double result_scale = stage.global_avg_pool ? scales.before_average[s] : scales.input[s + 1];
+      const double result_scale = scale_of_outputs(network, scales, s);
       for (std::size_t c = 0; c < affine.size(); ++c)
         out.requantization.push_back(choose_requantization(real_factor(c) / result_scale,
                                                            affine[c].bias / result_scale,
                                                            fmt::format("{}, channel {}", stage.name, c)));
-      if (stage.global_avg_pool) {
-        const double mean = result_scale / static_cast<double>(stage.gemm_out.height * stage.gemm_out.width);
-        if (last)
-          out.output_scale.push_back(static_cast<float>(mean));
-        else
-          out.average = choose_requantization(mean / scales.input[s + 1], 0,
-                                              fmt::format("{}, global average", stage.name));
-      }
+      if (stage.global_avg_pool) deploy_average(network, scales, s, out);
     }
     deployed.stages.push_back(std::move(out));
   }

@@ -16,6 +16,7 @@
 #include "faults/array_faults.h"
 #include "workloads/dataset.h"
 #include "workloads/network.h"
+#include "workloads/residual_add.h"
 #include "workloads/tensor.h"
 
 namespace kintsugi::common {
@@ -26,10 +27,12 @@ namespace kintsugi::workloads {
 
 // input[s] is the scale of stage s's int8 input; what a stage puts out has the next stage's input scale.
 // before_average[s] is the scale of stage s's int8 results that a global average sums (0 where there is
-// none).
+// none). second_input[s] is the scale of an add's second input (0 elsewhere; may be empty for a chain). All
+// readers of a result have seen the same values, so they agree about its scale.
 struct ActivationScales {
   std::vector<float> input;
   std::vector<float> before_average;
+  std::vector<float> second_input = {};
   friend bool operator==(const ActivationScales&, const ActivationScales&) = default;
 };
 
@@ -38,7 +41,7 @@ ActivationScales calibrate(const Network& network, const Parameters& parameters,
                            const configs::QuantizationConfig& config, common::ThreadPool* pool = nullptr);
 
 struct DeployedStage {
-  Tensor<std::int8_t> weight;  // PyTorch layout
+  Tensor<std::int8_t> weight;  // PyTorch layout; empty for stages on the host
   float input_scale = 1;
   std::vector<array::Requantization> requantization;  // out_c records; empty for a last stage read as int32
   // A last stage without global average: logit[c] = acc · output_scale[c] + output_bias[c].
@@ -47,6 +50,8 @@ struct DeployedStage {
   // A global average: int32 sum of the stage's int8 results, then requantised, or (last stage) multiplied by
   // output_scale[0].
   std::optional<array::Requantization> average;
+  std::optional<ResidualAdd> add;     // of an add
+  std::optional<float> result_scale;  // of a local response normalisation: of its int8 results
 };
 
 struct DeployedNetwork {

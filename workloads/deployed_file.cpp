@@ -127,6 +127,21 @@ class Taker {
     return result;
   }
 
+  ResidualAdd residual_add(const std::string& prefix) {
+    const auto multiplier = take<std::int32_t>(prefix + "multiplier", {2});
+    const auto shift = take<std::int32_t>(prefix + "shift", {1});
+    const auto offset = take<std::int64_t>(prefix + "offset", {1});
+    if (multiplier.data.empty() || shift.data.empty() || offset.data.empty()) return {};
+    const ResidualAdd add{multiplier.data[0], multiplier.data[1], shift.data[0], offset.data[0]};
+    check(prefix, 0, {add.multiplier_a, add.shift, 0});
+    check(prefix, 1, {add.multiplier_b, 1, 0});
+    constexpr std::int64_t kMost = std::int64_t{1} << 62;
+    if (add.offset > kMost || add.offset < -kMost)
+      error(fmt::format("tensor '{}offset' holds {}; its magnitude may be at most {}, or sums leave 64 bits",
+                        prefix, add.offset, kMost));
+    return add;
+  }
+
   // Zero points exist in other people's formats; only 0 can be run.
   void refuse_zero_points(const std::string& name) {
     const auto found = content_.tensors.find(name);
@@ -179,7 +194,45 @@ class Taker {
   common::Diagnostics diagnostics_;
 };
 
+void take_average(Taker& taker, const std::string& prefix, bool last, DeployedStage& result) {
+  if (last) {
+    result.output_scale = {taker.positive(prefix + "output_scale")};
+    return;
+  }
+  const auto average = taker.table(prefix + "average_", 1);
+  if (!average.empty()) result.average = average.front();
+}
+
+// The numbers of an add or a local response normalisation.
+void put_host_stage(SafeTensors& content, const std::string& prefix, const DeployedStage& stage) {
+  if (stage.add) {
+    const ResidualAdd& add = *stage.add;
+    content.tensors[prefix + "multiplier"] =
+        vector_tensor(std::vector<std::int32_t>{add.multiplier_a, add.multiplier_b});
+    content.tensors[prefix + "shift"] = vector_tensor(std::vector<std::int32_t>{add.shift});
+    content.tensors[prefix + "offset"] = vector_tensor(std::vector<std::int64_t>{add.offset});
+  }
+  if (stage.result_scale) {
+    content.tensors[prefix + "input_scale"] = vector_tensor(std::vector<float>{stage.input_scale});
+    content.tensors[prefix + "result_scale"] = vector_tensor(std::vector<float>{*stage.result_scale});
+  }
+}
+
+DeployedStage take_host_stage(Taker& taker, const Stage& stage, bool last) {
+  DeployedStage result;
+  const std::string prefix = stage.name + ".";
+  if (stage.kind == StageKind::add) {
+    result.add = taker.residual_add(prefix);
+  } else {
+    result.input_scale = taker.positive(prefix + "input_scale");
+    result.result_scale = taker.positive(prefix + "result_scale");
+  }
+  if (stage.global_avg_pool) take_average(taker, prefix, last, result);
+  return result;
+}
+
 DeployedStage take_stage(Taker& taker, const Stage& stage, bool last) {
+  if (!stage.on_chip()) return take_host_stage(taker, stage, last);
   DeployedStage result;
   const std::string prefix = stage.name + ".";
   const std::int64_t channels = stage.gemm_out.channels;
@@ -196,14 +249,7 @@ DeployedStage take_stage(Taker& taker, const Stage& stage, bool last) {
     result.output_bias = taker.finite(prefix + "output_bias", channels);
   } else {
     result.requantization = taker.table(prefix, channels);
-    if (stage.global_avg_pool) {
-      if (last) {
-        result.output_scale = {taker.positive(prefix + "output_scale")};
-      } else {
-        const auto average = taker.table(prefix + "average_", 1);
-        if (!average.empty()) result.average = average.front();
-      }
-    }
+    if (stage.global_avg_pool) take_average(taker, prefix, last, result);
   }
   for (const char* name : {"zero_point", "input_zero_point", "weight_zero_point", "output_zero_point"})
     taker.refuse_zero_points(prefix + name);
@@ -220,8 +266,12 @@ void write_deployed(const std::filesystem::path& file, const Network& network,
   for (std::size_t s = 0; s < deployed.stages.size(); ++s) {
     const DeployedStage& stage = deployed.stages[s];
     const std::string prefix = network.stages.at(s).name + ".";
-    content.tensors[prefix + "weight"] = stage.weight;
-    content.tensors[prefix + "input_scale"] = vector_tensor(std::vector<float>{stage.input_scale});
+    if (network.stages[s].on_chip()) {
+      content.tensors[prefix + "weight"] = stage.weight;
+      content.tensors[prefix + "input_scale"] = vector_tensor(std::vector<float>{stage.input_scale});
+    } else {
+      put_host_stage(content, prefix, stage);
+    }
     if (!stage.requantization.empty()) put_table(content, prefix, stage.requantization);
     if (stage.average) put_table(content, prefix + "average_", std::span(&*stage.average, 1));
     if (!stage.output_scale.empty())

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "common/random.h"
 #include "common/text.h"
 #include "common/thread_pool.h"
+#include "workloads/local_response_norm.h"
 
 namespace kintsugi::workloads {
 namespace {
@@ -31,6 +33,7 @@ struct Expected {
 std::vector<Expected> expected_parameters(const Network& network) {
   std::vector<Expected> expected;
   for (const Stage& stage : network.stages) {
+    if (!stage.on_chip()) continue;
     const std::int64_t out = stage.gemm_out.channels, in = stage.in.channels / stage.groups;
     if (stage.convolution)
       expected.push_back({stage.name + ".weight", {out, in, stage.kernel, stage.kernel}});
@@ -79,8 +82,9 @@ void unfold(const Stage& stage, const float* image, float* columns) {
 // One stage with its parameters at hand; run() works on a block of images.
 class StageRunner {
  public:
-  StageRunner(const Stage& stage, const Parameters& parameters)
-      : stage_(stage), weight_(parameters.at(stage.name + ".weight").data) {
+  StageRunner(const Stage& stage, const Parameters& parameters) : stage_(stage) {
+    if (!stage.on_chip()) return;
+    weight_ = parameters.at(stage.name + ".weight").data;
     const auto channels = static_cast<std::size_t>(stage.gemm_out.channels);
     scale_.assign(channels, 1.0f);
     shift_.assign(channels, 0.0f);
@@ -98,9 +102,16 @@ class StageRunner {
     }
   }
 
-  // input: images×in, map: images×gemm_out (scratch, and what a global average sums), output: images×out.
-  void run(std::int64_t images, const float* input, float* map, float* output) const {
-    if (stage_.convolution)
+  // input: images×in, and `second` the same for an add; map: images×gemm_out (scratch, and what a global
+  // average sums); output: images×out.
+  void run(std::int64_t images, const float* input, const float* second, float* map, float* output) const {
+    if (stage_.kind == StageKind::add)
+      for (std::int64_t i = 0; i < images * stage_.in.count(); ++i) map[i] = input[i] + second[i];
+    else if (stage_.kind == StageKind::local_response_norm)
+      for (std::int64_t i = 0; i < images * stage_.in.count(); i += stage_.in.count())
+        local_response_norm(stage_.lrn, stage_.in.channels, stage_.in.height * stage_.in.width, input + i,
+                            map + i);
+    else if (stage_.convolution)
       for (std::int64_t i = 0; i < images; ++i)
         convolve(input + i * stage_.in.count(), map + i * stage_.gemm_out.count());
     else
@@ -135,12 +146,14 @@ class StageRunner {
   // Bias, batch-norm and ReLU, in place.
   void finish(float* values) const {
     const std::int64_t plane = stage_.gemm_out.height * stage_.gemm_out.width;
+    // Not std::max(value, 0): a NaN must stay visible.
+    const auto activate = [&](float value) { return stage_.relu && value < 0 ? 0.0f : value; };
+    if (!stage_.on_chip()) {
+      for (std::int64_t i = 0; i < stage_.gemm_out.count(); ++i) values[i] = activate(values[i]);
+      return;
+    }
     for (std::size_t c = 0; c < scale_.size(); ++c)
-      for (std::int64_t p = 0; p < plane; ++p, ++values) {
-        const float value = *values * scale_[c] + shift_[c];
-        // Not std::max(value, 0): a NaN must stay visible.
-        *values = stage_.relu && value < 0 ? 0.0f : value;
-      }
+      for (std::int64_t p = 0; p < plane; ++p, ++values) *values = activate(*values * scale_[c] + shift_[c]);
   }
 
   void pool(const float* map, float* output) const {
@@ -157,22 +170,34 @@ class StageRunner {
       std::copy_n(map, stage_.gemm_out.count(), output);
       return;
     }
-    const std::int64_t kernel = stage_.max_pool->kernel, stride = stage_.max_pool->stride;
+    const auto [kernel, stride, padding] = *stage_.max_pool;
     for (std::int64_t c = 0; c < stage_.gemm_out.channels; ++c, map += height * width)
       for (std::int64_t oy = 0; oy < stage_.out.height; ++oy)
         for (std::int64_t ox = 0; ox < stage_.out.width; ++ox) {
-          const float* window = map + oy * stride * width + ox * stride;
-          float best = window[0];
-          for (std::int64_t y = 0; y < kernel; ++y)
-            for (std::int64_t x = 0; x < kernel; ++x) best = std::max(best, window[y * width + x]);
+          const std::int64_t top = std::max<std::int64_t>(oy * stride - padding, 0);
+          const std::int64_t left = std::max<std::int64_t>(ox * stride - padding, 0);
+          const std::int64_t bottom = std::min(oy * stride - padding + kernel, height);
+          const std::int64_t right = std::min(ox * stride - padding + kernel, width);
+          float best = map[top * width + left];
+          for (std::int64_t y = top; y < bottom; ++y)
+            for (std::int64_t x = left; x < right; ++x) best = std::max(best, map[y * width + x]);
           *output++ = best;
         }
   }
 
   const Stage& stage_;
-  const std::vector<float>& weight_;
+  std::span<const float> weight_;
   std::vector<float> scale_, shift_;  // of each output channel: batch-norm and bias as one multiply and add
 };
+
+// For every stage, the last one that reads its result: the values can be given up after it.
+std::vector<std::size_t> last_readers_of(const Network& network) {
+  std::vector<std::size_t> last(network.stages.size(), network.stages.size());
+  for (std::size_t s = 0; s < network.stages.size(); ++s)
+    for (const int source : network.stages[s].inputs)
+      if (source != kImage) last[static_cast<std::size_t>(source)] = s;
+  return last;
+}
 
 }  // namespace
 
@@ -209,6 +234,7 @@ Parameters initial_parameters(const Network& network, std::uint64_t seed) {
   Parameters parameters;
   for (std::size_t s = 0; s < network.stages.size(); ++s) {
     const Stage& stage = network.stages[s];
+    if (!stage.on_chip()) continue;
     common::RandomStream random(seed, "initial-weights", s);
     // Kaiming-uniform with a = √5 comes out as 1/√fan_in, and PyTorch draws the biases from the same range.
     const std::int64_t fan_in = stage.in.channels / stage.groups * stage.kernel * stage.kernel;
@@ -238,6 +264,22 @@ Parameters initial_parameters(const Network& network, std::uint64_t seed) {
   return parameters;
 }
 
+Parameters random_weights(const Network& network, std::uint64_t seed) {
+  Parameters parameters = initial_parameters(network, seed);
+  for (const Stage& stage : network.stages) {
+    if (!stage.on_chip()) continue;
+    for (float& value : parameters.at(stage.name + ".weight").data) value *= std::sqrt(6.0f);
+  }
+  return parameters;
+}
+
+std::int64_t float_batch(const Network& network) {
+  constexpr std::int64_t kMost = 250, kValues = std::int64_t{1} << 26;
+  std::int64_t largest = network.input_shape().count();
+  for (const Stage& stage : network.stages) largest = std::max(largest, stage.gemm_out.count());
+  return std::clamp<std::int64_t>(kValues / largest, 1, kMost);
+}
+
 Tensor<float> float_forward(const Network& network, const Parameters& parameters, const Tensor<float>& input,
                             const StageInputObserver& observe, common::ThreadPool* pool) {
   // A pool of one also keeps oneDNN to one thread, which fixes the order of its sums.
@@ -245,13 +287,20 @@ Tensor<float> float_forward(const Network& network, const Parameters& parameters
   if (pool == nullptr) pool = &alone.emplace(1);
   const std::int64_t batch = input.shape.at(0);
   const std::int64_t blocks = (batch + kBlock - 1) / kBlock;
-  std::vector<float> values = input.data;
+  const std::vector<std::size_t> last_readers = last_readers_of(network);
+  std::vector<std::vector<float>> results(network.stages.size());
   for (std::size_t s = 0; s < network.stages.size(); ++s) {
     const Stage& stage = network.stages[s];
+    const auto values_of = [&](int source) -> const std::vector<float>& {
+      return source == kImage ? input.data : results[static_cast<std::size_t>(source)];
+    };
+    const std::vector<float>& values = values_of(stage.inputs.front());
+    const std::vector<float>* second = stage.inputs.size() > 1 ? &values_of(stage.inputs[1]) : nullptr;
     if (static_cast<std::int64_t>(values.size()) != batch * stage.in.count())
       throw std::logic_error(
           fmt::format("stage {} was given {} values for {} images", stage.name, values.size(), batch));
     if (observe) observe(s, values, Observed::input);
+    if (observe && second != nullptr) observe(s, *second, Observed::second_input);
     const StageRunner runner(stage, parameters);
     std::vector<float> output(static_cast<std::size_t>(batch * stage.out.count()));
     // The maps of all images are kept only where someone wants to see them.
@@ -261,13 +310,17 @@ Tensor<float> float_forward(const Network& network, const Parameters& parameters
       const std::int64_t first = block * kBlock, images = std::min(kBlock, batch - first);
       std::vector<float> scratch(static_cast<std::size_t>(keep_maps ? 0 : images * stage.gemm_out.count()));
       float* map = keep_maps ? maps.data() + first * stage.gemm_out.count() : scratch.data();
-      runner.run(images, values.data() + first * stage.in.count(), map,
+      runner.run(images, values.data() + first * stage.in.count(),
+                 second == nullptr ? nullptr : second->data() + first * stage.in.count(), map,
                  output.data() + first * stage.out.count());
     });
     if (keep_maps) observe(s, maps, Observed::before_average);
-    values = std::move(output);
+    results[s] = std::move(output);
+    for (const int source : stage.inputs)
+      if (source != kImage && last_readers[static_cast<std::size_t>(source)] == s)
+        results[static_cast<std::size_t>(source)] = {};
   }
-  return Tensor<float>({batch, network.classes}, std::move(values));
+  return Tensor<float>({batch, network.classes}, std::move(results.back()));
 }
 
 }  // namespace kintsugi::workloads

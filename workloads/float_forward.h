@@ -23,10 +23,17 @@ void check_parameters(const Network& network, const Parameters& parameters, cons
 // (seed, "initial-weights", stage).
 Parameters initial_parameters(const Network& network, std::uint64_t seed);
 
-// What an observer is shown: a stage's input (batch × in.count(), N, C, H, W; before the stage runs), or, for
-// a stage with a global average only, what that average sums (batch × gemm_out.count(), after batch-norm and
-// ReLU).
-enum class Observed { input, before_average };
+// Weights for runs that count cycles and bits only: He-uniform (bound √(6/fan_in)), so that activations keep
+// their range through deep networks; biases and batch-norm as initial_parameters.
+Parameters random_weights(const Network& network, std::uint64_t seed);
+
+// Images that float_forward is best given at once: at most 250, fewer where maps are large.
+std::int64_t float_batch(const Network& network);
+
+// What an observer is shown: a stage's input (batch × in.count(), N, C, H, W; before the stage runs), an
+// add's second input, or, for a stage with a global average only, what that average sums (batch ×
+// gemm_out.count(), after batch-norm and ReLU).
+enum class Observed { input, second_input, before_average };
 using StageInputObserver = std::function<void(std::size_t s, std::span<const float> values, Observed what)>;
 
 // input: batch×C×H×W, normalised. Returns logits, batch×classes.

@@ -9,8 +9,10 @@
 #include "common/diagnostics.h"
 #include "common/text.h"
 #include "workloads/float_forward.h"
+#include "workloads/local_response_norm.h"
 #include "workloads/pooling.h"
 #include "workloads/pruning_mask.h"
+#include "workloads/residual_add.h"
 
 namespace kintsugi::workloads {
 
@@ -18,10 +20,10 @@ namespace {
 
 using array::DeviceAddress;
 
-// Where a stage's operands stand in device memory. Every stage has its own input and output, so that all
-// intermediate results can be read afterwards.
+// Where a stage's operands stand in device memory. Every stage has its own output, and its own result where
+// pooling or flattening makes one of the output, so that all intermediate results can be read afterwards.
 struct StagePlace {
-  DeviceAddress weights = 0, table = 0, input = 0, output = 0;
+  DeviceAddress weights = 0, table = 0, output = 0, result = 0;
 };
 
 class Runner {
@@ -33,6 +35,7 @@ class Runner {
       throw std::invalid_argument("infer: the deployed network has another number of stages");
     place(batch);
     for (std::size_t s = 0; s < network.stages.size(); ++s) {
+      if (!network.stages[s].on_chip()) continue;
       const std::vector<std::int8_t> weight = device_weight(network.stages[s], deployed.stages[s].weight);
       device_.data_to_device(places_[s].weights, array::as_device_bytes(std::span(weight)));
       device_.data_to_device(places_[s].table,
@@ -45,20 +48,38 @@ class Runner {
            std::vector<LayerReport>& reports) {
     load_images(images, begin, count);
     for (std::size_t s = 0; s < network_.stages.size(); ++s) {
-      launch(s, count, reports[s]);
+      if (network_.stages[s].on_chip())
+        launch(s, count, reports[s]);
+      else
+        compute_on_host(s, count);
+      if (observe_) show(s, count);
       if (s + 1 < network_.stages.size())
-        pass_on(s, count);
+        keep_result(s, count);
       else
         finish(s, count, logits);
     }
   }
 
  private:
-  bool requantised(std::size_t s) const { return !deployed_.stages[s].requantization.empty(); }
-  // The next stage reads the map as one vector, in the order C, H, W.
-  bool flattened_after(std::size_t s) const {
-    const FeatureShape& out = network_.stages[s].out;
-    return network_.stages[s + 1].in.channels != out.channels && out.height * out.width > 1;
+  // The output is int8, not accumulators.
+  bool requantised(std::size_t s) const {
+    return !network_.stages[s].on_chip() || !deployed_.stages[s].requantization.empty();
+  }
+  std::int64_t output_bytes(std::size_t s, std::int64_t count) const {
+    return count * network_.stages[s].gemm_out.count() * (requantised(s) ? 1 : 4);
+  }
+  // Readers see the map as one vector, in the order C, H, W.
+  bool reordered(std::size_t s) const {
+    const Stage& stage = network_.stages[s];
+    return stage.flatten && stage.out.height * stage.out.width > 1;
+  }
+  // Readers see something else than the output itself.
+  bool reworked(std::size_t s) const {
+    const Stage& stage = network_.stages[s];
+    return stage.max_pool || stage.global_avg_pool || reordered(s);
+  }
+  DeviceAddress address_of(int source) const {
+    return source == kImage ? image_ : places_[static_cast<std::size_t>(source)].result;
   }
 
   void place(std::int64_t batch) {
@@ -68,13 +89,17 @@ class Runner {
       next += (static_cast<DeviceAddress>(bytes) + 63) / 64 * 64;
       return at;
     };
+    image_ = take(batch * network_.input_shape().count());
     for (std::size_t s = 0; s < network_.stages.size(); ++s) {
-      const array::LayerShape shape = network_.stages[s].layer_shape(batch);
+      const Stage& stage = network_.stages[s];
       StagePlace at;
-      at.weights = take(shape.weight_bytes());
-      at.table = take(shape.out_c * static_cast<std::int64_t>(sizeof(array::Requantization)));
-      at.input = take(shape.activation_bytes());
-      at.output = take(shape.outputs() * (requantised(s) ? 1 : 4));
+      if (stage.on_chip()) {
+        const array::LayerShape shape = stage.layer_shape(batch);
+        at.weights = take(shape.weight_bytes());
+        at.table = take(shape.out_c * static_cast<std::int64_t>(sizeof(array::Requantization)));
+      }
+      at.output = take(output_bytes(s, batch));
+      at.result = reworked(s) ? take(batch * stage.out.count()) : at.output;
       places_.push_back(at);
     }
     if (next > device_.memory_bytes())
@@ -97,14 +122,13 @@ class Runner {
       device_.layout_reorder(codes_, count, shape.channels, shape.height * shape.width, arranged_);
       codes_.swap(arranged_);
     }
-    device_.data_to_device(places_[0].input, array::as_device_bytes(std::span(codes_)));
-    input_ = places_[0].input;
+    device_.data_to_device(image_, array::as_device_bytes(std::span(codes_)));
   }
 
   void launch(std::size_t s, std::int64_t count, LayerReport& report) {
     array::LayerLaunch launch;
     launch.shape = network_.stages[s].layer_shape(count);
-    launch.activations = input_;
+    launch.activations = address_of(network_.stages[s].inputs.front());
     launch.weights = places_[s].weights;
     launch.output = places_[s].output;
     if (requantised(s)) {
@@ -119,27 +143,44 @@ class Runner {
     report.tiles +=
         launch.shape.groups *
         array::make_tiling(launch.shape, chip.array.rows, chip.array.cols, chip.convolution).tiles();
-    if (observe_) {
-      raw_.resize(static_cast<std::size_t>(launch.shape.outputs()) * (requantised(s) ? 1 : 4));
-      device_.data_from_device(places_[s].output, raw_);
-      observe_(s, raw_);
-    }
   }
 
-  // A stage's int8 results, N, H, W, C.
+  void compute_on_host(std::size_t s, std::int64_t count) {
+    const Stage& stage = network_.stages[s];
+    const DeployedStage& deployed = deployed_.stages[s];
+    const auto read = [&](int source, std::vector<std::int8_t>& values) {
+      values.resize(static_cast<std::size_t>(count * stage.in.count()));
+      device_.data_from_device(address_of(source), std::as_writable_bytes(std::span(values)));
+    };
+    read(stage.inputs.front(), codes_);
+    if (stage.kind == StageKind::add) {
+      read(stage.inputs[1], arranged_);
+      residual_add(codes_, arranged_, *deployed.add, stage.relu, codes_);
+    } else {
+      arranged_.resize(codes_.size());
+      local_response_norm_int8(stage.lrn, stage.in.channels, deployed.input_scale, *deployed.result_scale,
+                               codes_, arranged_);
+      codes_.swap(arranged_);
+    }
+    device_.data_to_device(places_[s].output, array::as_device_bytes(std::span(codes_)));
+  }
+
+  void show(std::size_t s, std::int64_t count) {
+    raw_.resize(static_cast<std::size_t>(output_bytes(s, count)));
+    device_.data_from_device(places_[s].output, raw_);
+    observe_(s, raw_);
+  }
+
+  // A stage's int8 output, N, H, W, C.
   void fetch(std::size_t s, std::int64_t count) {
     codes_.resize(static_cast<std::size_t>(count * network_.stages[s].gemm_out.count()));
     device_.data_from_device(places_[s].output, std::as_writable_bytes(std::span(codes_)));
   }
 
-  // Pools on the host and hands the result to the next stage; what needs no host work stays on the device.
-  void pass_on(std::size_t s, std::int64_t count) {
+  // Pools and flattens on the host; what needs no such work stays where it is.
+  void keep_result(std::size_t s, std::int64_t count) {
     const Stage& stage = network_.stages[s];
-    const bool flatten = flattened_after(s);
-    if (!stage.max_pool && !stage.global_avg_pool && !flatten) {
-      input_ = places_[s].output;
-      return;
-    }
+    if (!reworked(s)) return;
     fetch(s, count);
     if (stage.max_pool) {
       arranged_.resize(static_cast<std::size_t>(count * stage.out.count()));
@@ -151,14 +192,13 @@ class Runner {
       // Positive factors keep ReLU's result as it is, so it is not applied again.
       array::requantize(sums_, std::span(&*deployed_.stages[s].average, 1), false, codes_);
     }
-    if (flatten) {
+    if (reordered(s)) {
       arranged_.resize(codes_.size());
       device_.layout_recover(codes_, count, stage.out.channels, stage.out.height * stage.out.width,
                              arranged_);
       codes_.swap(arranged_);
     }
-    device_.data_to_device(places_[s + 1].input, array::as_device_bytes(std::span(codes_)));
-    input_ = places_[s + 1].input;
+    device_.data_to_device(places_[s].result, array::as_device_bytes(std::span(codes_)));
   }
 
   void sum_pixels(std::size_t s, std::int64_t count) {
@@ -192,7 +232,7 @@ class Runner {
   const DeployedNetwork& deployed_;
   const LayerOutputObserver& observe_;
   std::vector<StagePlace> places_;
-  DeviceAddress input_ = 0;  // of the stage to be launched
+  DeviceAddress image_ = 0;
   std::vector<float> pixels_;
   std::vector<std::int8_t> codes_, arranged_;
   std::vector<std::int32_t> sums_;
@@ -221,9 +261,13 @@ InferenceResult infer(array::Accelerator& accelerator, const Network& network,
   result.logits = Tensor<float>({images.size(), network.classes});
   const configs::ChipConfig& chip = accelerator.chip();
   for (const Stage& stage : network.stages) {
-    const array::LayerShape shape = stage.layer_shape(batch);
     LayerReport report;
     report.layer = stage.name;
+    if (!stage.on_chip()) {
+      result.layers.push_back(report);
+      continue;
+    }
+    const array::LayerShape shape = stage.layer_shape(batch);
     report.m = shape.m();
     report.k = shape.k();
     report.n = shape.n();
@@ -249,11 +293,11 @@ InferenceResult infer(array::Accelerator& accelerator, const Network& network,
 
 std::vector<std::int32_t> float_predictions(const Network& network, const Parameters& parameters,
                                             const ImageSet& images, common::ThreadPool* pool) {
-  constexpr std::int64_t kBatch = 250;
+  const std::int64_t batch_size = float_batch(network);
   const FeatureShape shape = network.input_shape();
   std::vector<std::int32_t> predicted;
-  for (std::int64_t begin = 0; begin < images.size(); begin += kBatch) {
-    const std::int64_t count = std::min(kBatch, images.size() - begin);
+  for (std::int64_t begin = 0; begin < images.size(); begin += batch_size) {
+    const std::int64_t count = std::min(batch_size, images.size() - begin);
     Tensor<float> batch({count, shape.channels, shape.height, shape.width});
     normalize(images, begin, count, network.input, batch.data);
     const std::vector<std::int32_t> part = predict(float_forward(network, parameters, batch, {}, pool));

@@ -16,7 +16,7 @@
 
 namespace kintsugi::workloads {
 
-// One line of layers.csv, summed over all batches.
+// One line of layers.csv, summed over all batches. Layers on the host (add, local_response_norm) have zeros.
 struct LayerReport {
   std::string layer;
   std::int64_t m = 0, k = 0, n = 0;  // of one batch
@@ -34,8 +34,8 @@ struct InferenceResult {
   std::vector<LayerReport> layers;
 };
 
-// Shown, batch after batch and stage after stage, what a stage left in device memory: int8 (M×out_c, before
-// any pooling), or int32 accumulators for a last stage without global average.
+// Shown, batch after batch and stage after stage, what a stage left in device memory: int8 (N, H, W, C,
+// before any pooling), or int32 accumulators for a last stage without global average.
 using LayerOutputObserver = std::function<void(std::size_t stage, std::span<const std::byte> raw)>;
 
 // All images of the set, `batch` at a time. Faults must be loaded; `faults` is used for mapped rates only.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "array/layer_shape.h"
@@ -23,8 +24,13 @@ Tensor<std::uint8_t> stage_mask(const Stage& stage, const faults::ArrayFaults& f
   const array::LayerShape shape = stage.layer_shape(1);
   const array::Tiling tiling = array::make_tiling(shape, chip.array.rows, chip.array.cols, chip.convolution);
   const std::int64_t inputs = shape.in_c / shape.groups, window = shape.kernel_h * shape.kernel_w;
+  std::vector<bool> row_used(static_cast<std::size_t>(faults.rows));
+  for (int r = 0; r < faults.rows; ++r)
+    for (int c = 0; c < faults.cols; ++c)
+      if (faults.bypassed(r, c)) row_used[static_cast<std::size_t>(r)] = true;
   for (const array::Range& k_tile : tiling.k_tiles)
     for (std::int64_t r = 0; r < k_tile.count; ++r) {
+      if (!row_used[static_cast<std::size_t>(r)]) continue;
       const std::int64_t k = k_tile.begin + r, input = k % inputs, position = k / inputs;
       for (const array::Range& n_tile : tiling.n_tiles)
         for (std::int64_t c = 0; c < n_tile.count; ++c) {
@@ -43,15 +49,29 @@ Tensor<std::uint8_t> stage_mask(const Stage& stage, const faults::ArrayFaults& f
 Masks pruning_masks(const Network& network, const faults::ArrayFaults& faults,
                     const configs::ChipConfig& chip) {
   Masks masks;
-  for (const Stage& stage : network.stages) masks[stage.name + ".weight"] = stage_mask(stage, faults, chip);
+  for (const Stage& stage : network.stages)
+    if (stage.on_chip()) masks[stage.name + ".weight"] = stage_mask(stage, faults, chip);
   return masks;
 }
 
 double mapped_fault_rate(const Stage& stage, const faults::ArrayFaults& faults,
                          const configs::ChipConfig& chip) {
-  const Tensor<std::uint8_t> mask = stage_mask(stage, faults, chip);
+  if (!stage.on_chip()) return 0;
+  const array::LayerShape shape = stage.layer_shape(1);
+  const array::Tiling tiling = array::make_tiling(shape, chip.array.rows, chip.array.cols, chip.convolution);
+  // How many tiles use a row or a column of the array.
+  const auto tiles_using = [](const std::vector<array::Range>& tiles, int line) {
+    return std::count_if(tiles.begin(), tiles.end(), [&](const auto& tile) { return tile.count > line; });
+  };
+  std::vector<std::int64_t> of_column;
+  for (int c = 0; c < faults.cols; ++c) of_column.push_back(tiles_using(tiling.n_tiles, c));
   std::int64_t pruned = 0;
-  for (const std::uint8_t keep : mask.data) pruned += keep == 0;
+  for (int r = 0; r < faults.rows; ++r) {
+    std::int64_t columns = 0;
+    for (int c = 0; c < faults.cols; ++c)
+      if (faults.bypassed(r, c)) columns += of_column[static_cast<std::size_t>(c)];
+    if (columns > 0) pruned += columns * tiles_using(tiling.k_tiles, r) * stage.groups;
+  }
   return static_cast<double>(pruned) / static_cast<double>(stage.weight_count());
 }
 

@@ -13,7 +13,7 @@ namespace kintsugi::workloads {
 Masks pruning_masks(const Network& network, const faults::ArrayFaults& faults,
                     const configs::ChipConfig& chip);
 
-// Share of a stage's weights on bypassed PEs (the mapped fault rate).
+// Share of a stage's weights on bypassed PEs (the mapped fault rate); 0 for a stage on the host.
 double mapped_fault_rate(const Stage& stage, const faults::ArrayFaults& faults,
                          const configs::ChipConfig& chip);
 

@@ -83,9 +83,49 @@ def grouped():
         nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+class Residual(nn.Module):
+    """Two residual blocks, the second with a shortcut of its own, as in ResNet; padded max-pooling."""
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 6, 5, stride=2, padding=2, bias=False)
+        self.bn1 = nn.BatchNorm2d(6)
+        self.a1 = nn.Conv2d(6, 6, 3, padding=1, bias=False)
+        self.a1n = nn.BatchNorm2d(6)
+        self.a2 = nn.Conv2d(6, 6, 3, padding=1)
+        self.b1 = nn.Conv2d(6, 8, 3, stride=2, padding=1)
+        self.b2 = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.b2n = nn.BatchNorm2d(8)
+        self.shortcut = nn.Conv2d(6, 8, 1, stride=2)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = nn.functional.max_pool2d(self.bn1(self.conv1(x)).relu(), 3, stride=2, padding=1)
+        x = (self.a2(self.a1n(self.a1(x)).relu()) + x).relu()
+        x = (self.b2n(self.b2(self.b1(x).relu())) + self.shortcut(x)).relu()
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+class Normalised(nn.Module):
+    """Local response normalisation and pooling rounded up, as in AlexNet."""
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(2, 8, 3)
+        self.conv2 = nn.Conv2d(8, 6, 3, padding=1, groups=2)
+        self.fc = nn.Linear(6 * 2 * 2, 4)
+        self.norm1 = nn.LocalResponseNorm(5, alpha=3.0, beta=0.75, k=1.0)
+        self.norm2 = nn.LocalResponseNorm(4, alpha=0.5, beta=0.6, k=2.0)  # even: one more channel below
+
+    def forward(self, x):
+        x = nn.functional.max_pool2d(self.norm1(self.conv1(x).relu()), 3, stride=2, ceil_mode=True)
+        x = nn.functional.max_pool2d(self.norm2(self.conv2(x).relu()), 2, stride=3, padding=1, ceil_mode=True)
+        return self.fc(x.flatten(1))
+
+
 if __name__ == "__main__":
     torch.manual_seed(20240607)
     np.random.seed(20240607)
     OUT.mkdir(exist_ok=True)
     make("conv_bn_pool", ConvBnPool(), (2, 11, 11), 1 / 255, [0.3, 0.5], [0.25, 0.4])
     make("grouped", grouped(), (3, 13, 10), 0.01, [1.0, 0.5, 0.0], [0.5, 1.0, 2.0])
+    make("residual", Residual(), (3, 19, 15), 1 / 255, [0.4, 0.5, 0.6], [0.2, 0.3, 0.25])
+    make("normalised", Normalised(), (2, 12, 10), 1 / 255, [0.3, 0.5], [0.25, 0.4])

@@ -41,7 +41,8 @@ TEST_P(PyTorchLogits, Agree) {
   EXPECT_GT(largest, 0.1) << "logits too small for the comparison to mean anything";
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, PyTorchLogits, testing::Values("conv_bn_pool", "grouped"),
+INSTANTIATE_TEST_SUITE_P(Fixtures, PyTorchLogits,
+                         testing::Values("conv_bn_pool", "grouped", "residual", "normalised"),
                          [](const auto& test) { return test.param; });
 
 }  // namespace

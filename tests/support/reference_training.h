@@ -93,8 +93,12 @@ inline double reference_loss(const workloads::Network& network, const DoublePara
             const std::int64_t k = s.max_pool ? s.max_pool->kernel : 0,
                                t = s.max_pool ? s.max_pool->stride : 0;
             for (std::int64_t ky = 0; ky < k; ++ky)
-              for (std::int64_t kx = 0; kx < k; ++kx)
-                best = std::max(best, z[(bo * oh + y * t + ky) * ow + c * t + kx]);
+              for (std::int64_t kx = 0; kx < k; ++kx) {
+                const std::int64_t sy = y * t + ky - s.max_pool->padding;
+                const std::int64_t sx = c * t + kx - s.max_pool->padding;
+                if (sy < 0 || sx < 0 || sy >= oh || sx >= ow) continue;
+                best = std::max(best, z[(bo * oh + sy) * ow + sx]);
+              }
             if (!s.max_pool)
               for (std::int64_t q = 0; q < pixels; ++q) sum += z[bo * pixels + q];
             pooled[(bo * h + y) * w + c] = s.max_pool ? best : sum / static_cast<double>(pixels);

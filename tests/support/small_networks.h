@@ -38,6 +38,29 @@ inline LayerConfig max_pool(int kernel, int stride) {
   l.kind = LayerKind::max_pool, l.kernel = kernel, l.stride = stride;
   return l;
 }
+inline LayerConfig padded_pool(int kernel, int stride, int padding, bool ceil_mode) {
+  LayerConfig l = max_pool(kernel, stride);
+  l.padding = padding, l.ceil_mode = ceil_mode;
+  return l;
+}
+inline LayerConfig add(std::string name, std::string a, std::string b) {
+  LayerConfig l;
+  l.kind = LayerKind::add, l.name = std::move(name), l.inputs = {std::move(a), std::move(b)};
+  return l;
+}
+inline LayerConfig response_norm(std::string name, int size, double alpha, double k = 1) {
+  LayerConfig l;
+  l.kind = LayerKind::local_response_norm, l.name = std::move(name), l.size = size, l.alpha = alpha, l.k = k;
+  return l;
+}
+inline LayerConfig named(LayerConfig l, std::string name) {
+  l.name = std::move(name);
+  return l;
+}
+inline LayerConfig reading(LayerConfig l, std::string input) {
+  l.inputs = {std::move(input)};
+  return l;
+}
 inline LayerConfig dropout(double p) {
   LayerConfig l;
   l.kind = LayerKind::dropout, l.p = p;

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -281,6 +283,82 @@ TEST_F(DeployedFile, another_networks_file_is_refused) {
                                  relu(), global_average(), flatten(), linear("f", 3)});
   EXPECT_THAT(input_error([&] { workloads::read_deployed(file_, other); }),
               HasSubstr("tensor 'c1.weight' is I8 of shape [3, 1, 3, 3]; expected I8 of shape [5, 1, 3, 3]"));
+}
+
+class DeployedResidual : public DeployedFile {
+ protected:
+  DeployedResidual() {
+    network_ = network_of(2, 7, 6,
+                          {conv("c1", 4, 3, 1, 1), relu(), response_norm("n", 3, 0.5), conv("c2", 4, 1),
+                           add("s", "c2", "n"), relu(), global_average(), flatten(), linear("f", 3)});
+  }
+};
+
+TEST_F(DeployedResidual, comes_back_as_it_was) {
+  const auto back = workloads::read_deployed(file_, network_);
+  ASSERT_TRUE(back.stages[3].add.has_value());
+  EXPECT_EQ(back.stages[3].add, deployed_.stages[3].add);
+  EXPECT_EQ(back.stages[3].average, deployed_.stages[3].average);
+  EXPECT_EQ(back.stages[1].input_scale, deployed_.stages[1].input_scale);
+  EXPECT_EQ(back.stages[1].result_scale, deployed_.stages[1].result_scale);
+  workloads::write_deployed(folder_ / "again.safetensors", network_, back);
+  EXPECT_EQ(common::read_file(folder_ / "again.safetensors"), common::read_file(file_));
+}
+
+TEST_F(DeployedResidual, lists_everything_that_is_wrong) {
+  const std::string text = message_after([&](workloads::SafeTensors& c) {
+    at<std::int32_t>(c, "s.shift").data[0] = 0;
+    at<std::int64_t>(c, "s.offset").data[0] = std::numeric_limits<std::int64_t>::min();
+    at<std::int32_t>(c, "s.multiplier").data[1] = std::numeric_limits<std::int32_t>::min();
+    at<float>(c, "n.result_scale").data[0] = -1;
+    c.tensors.erase("n.input_scale");
+  });
+  for (const char* part :
+       {"tensor 's.shift' holds 0 at element 0; allowed is 1 … 62", "tensor 's.offset' holds -9223",
+        "tensor 's.multiplier' holds -2147483648 at element 1", "tensor 'n.result_scale' holds -1",
+        "tensor 'n.input_scale' is missing"})
+    EXPECT_THAT(text, HasSubstr(part));
+}
+
+TEST(ResidualAdd, rounds_the_real_sum_with_ties_upwards) {
+  // Scales 1 and 1, result in steps of 2: (a + b) / 2.
+  const auto halves = workloads::choose_residual_add(1, 1, 2, "s");
+  for (const auto& [a, b, want] : {std::array{1, 0, 1},
+                                   {-1, 0, 0},
+                                   {3, 0, 2},
+                                   {-3, 0, -1},
+                                   {127, 127, 127},
+                                   {-127, -127, -127},
+                                   {127, -126, 1},
+                                   {-127, 126, 0}})
+    EXPECT_EQ(
+        workloads::residual_add(static_cast<std::int8_t>(a), static_cast<std::int8_t>(b), halves, false),
+        want)
+        << a << " + " << b;
+  EXPECT_EQ(workloads::residual_add(-100, 20, halves, true), 0);
+  const auto sums = workloads::choose_residual_add(1, 1, 1, "s");
+  EXPECT_EQ(workloads::residual_add(100, 100, sums, false), 127);
+  EXPECT_EQ(workloads::residual_add(-100, -100, sums, false), -127);
+
+  common::RandomStream random(3, "residual-add");
+  for (int round = 0; round < 200; ++round) {
+    const double scale_a = std::exp(random.uniform(-8, 8)),
+                 scale_b = scale_a * std::exp(random.uniform(-6, 6)),
+                 scale_out = std::max(scale_a, scale_b) * std::exp(random.uniform(-1, 3));
+    const auto record = workloads::choose_residual_add(scale_a, scale_b, scale_out, "s");
+    for (int i = 0; i < 50; ++i) {
+      const int a = static_cast<int>(random.below(255)) - 127, b = static_cast<int>(random.below(255)) - 127;
+      const double exact = (a * scale_a + b * scale_b) / scale_out;
+      const int q =
+          workloads::residual_add(static_cast<std::int8_t>(a), static_cast<std::int8_t>(b), record, false);
+      EXPECT_LE(std::fabs(q - std::clamp(exact, -127.0, 127.0)), 0.5 + 1e-6) << a << ", " << b;
+    }
+  }
+}
+
+TEST(ResidualAdd, refuses_scales_that_no_shift_can_express) {
+  EXPECT_THAT(input_error([] { workloads::choose_residual_add(1, 1e-3, 1e-12, "sum"); }),
+              HasSubstr("sum: operands with scales 1 and 0.001 cannot be added"));
 }
 
 }  // namespace

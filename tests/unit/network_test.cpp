@@ -136,6 +136,72 @@ TEST_F(Networks, EachMisfitIsReportedAtItsLayer) {
               HasSubstr("two classes"));
 }
 
+TEST_F(Networks, InputsAreNamesOfLayersAbove) {
+  const std::string start =
+      "    - {type: conv2d, name: c1, out_channels: 4, kernel: 3, padding: 1}\n"
+      "    - {type: relu, name: r1}\n";
+  const std::string end =
+      "    - {type: global_avg_pool}\n    - {type: flatten}\n    - {type: linear, name: f, out_features: "
+      "4}\n";
+  const std::string c2 = "    - {type: conv2d, name: c2, out_channels: 4, kernel: 1}\n";
+  const auto add = [](const std::string& a, const std::string& b) {
+    return "    - {type: add, name: s, inputs: [" + a + ", " + b + "]}\n";
+  };
+  const Network good = build(start + c2 + add("c2", "r1") + end);
+  ASSERT_EQ(good.stages.size(), 4u);
+  EXPECT_EQ(good.stages[2].kind, StageKind::add);
+  EXPECT_EQ(good.stages[2].inputs, (std::vector{1, 0}));
+  EXPECT_EQ(good.stages[3].inputs, std::vector{2});
+  EXPECT_EQ(good.parameter_count(), 4 * 27 + 4 + 16 + 4 + 16 + 4);
+  EXPECT_FALSE(good.is_chain());
+  EXPECT_NO_THROW(
+      build(start + c2 + add("r1", "r1") + "    - {type: add, name: t, inputs: [s, c2]}\n" + end));
+
+  EXPECT_THAT(refusal(start + c2 + add("c2", "r2") + end),
+              AllOf(HasSubstr("n.yaml:8:"), HasSubstr("'r2' is not the name"), HasSubstr("did you mean")));
+  EXPECT_THAT(refusal(start + c2 + add("c2", "f") + end), HasSubstr("defined further down, at"));
+  EXPECT_THAT(refusal(start + c2 + add("c2", "s") + end), HasSubstr("'s' is the layer itself"));
+  EXPECT_THAT(refusal(start + c2 + add("c2", "c1") + end), HasSubstr("read 'r1', the last of them"));
+  EXPECT_THAT(
+      refusal(start + "    - {type: conv2d, name: c2, out_channels: 5, kernel: 1}\n" + add("c2", "r1") + end),
+      HasSubstr("'c2' is 5×8×8 and 'r1' is 4×8×8"));
+  EXPECT_THAT(
+      refusal(start + c2 + "    - {type: conv2d, name: c3, input: r1, out_channels: 4, kernel: 1}\n" + end),
+      AllOf(HasSubstr("n.yaml:7:"), HasSubstr("nothing reads the result of 'c2'")));
+  EXPECT_THAT(refusal(start + c2 + add("c2", "r1")), HasSubstr("a network cannot end here"));
+  EXPECT_THAT(refusal(add("a", "b") + start + end), HasSubstr("'a' is not the name of a layer"));
+  EXPECT_THAT(refusal(start + "    - {type: add, name: s, inputs: [r1]}\n" + end),
+              HasSubstr("'inputs: [a, b]'"));
+  EXPECT_THAT(refusal(start + c2 + add("c2", "r1") + "    - {type: batch_norm, name: b}\n" + end),
+              HasSubstr("batch_norm cannot come here"));
+  EXPECT_THAT(refusal("    - {type: local_response_norm, name: n}\n" + start + end),
+              HasSubstr("before the first linear or conv2d layer"));
+  EXPECT_THAT(refusal(start + "    - {type: local_response_norm, name: n, unit: activation_unit}\n" + end),
+              HasSubstr("not available yet; write 'unit: host'"));
+}
+
+TEST_F(Networks, PoolsWithPaddingAndRoundedUp) {
+  // Sizes as PyTorch gives them: nn.MaxPool2d(kernel, stride, padding, ceil_mode) on 8 lines.
+  const auto size = [&](const std::string& pool) {
+    return build("    - {type: conv2d, name: c, out_channels: 2, kernel: 1}\n    - {type: max_pool, " + pool +
+                 "}\n    - {type: conv2d, name: d, out_channels: 2, kernel: 1}\n    - {type: "
+                 "global_avg_pool}\n")
+        .stages[0]
+        .out.height;
+  };
+  EXPECT_EQ(size("kernel: 3, stride: 2"), 3);
+  EXPECT_EQ(size("kernel: 3, stride: 2, ceil_mode: true"), 4);
+  EXPECT_EQ(size("kernel: 3, stride: 2, padding: 1"), 4);
+  EXPECT_EQ(size("kernel: 3, stride: 2, padding: 1, ceil_mode: true"), 5);
+  EXPECT_EQ(size("kernel: 2, stride: 3, padding: 1, ceil_mode: true"), 3);
+  EXPECT_EQ(size("kernel: 2, stride: 4, padding: 1, ceil_mode: true"), 3);
+  EXPECT_EQ(size("kernel: 2, stride: 9, padding: 1, ceil_mode: true"),
+            1);  // a window behind the map is dropped
+  EXPECT_THAT(refusal("    - {type: conv2d, name: c, out_channels: 2, kernel: 1}\n"
+                      "    - {type: max_pool, kernel: 3, padding: 2}\n    - {type: global_avg_pool}\n"),
+              HasSubstr("at most half the window"));
+}
+
 TEST_F(Networks, AllProblemsAreListed) {
   const std::string text = refusal(R"(
     - {type: conv2d, name: c1, out_channels: 4, kernel: 11}
