@@ -81,7 +81,6 @@ void CycleMachine::start(const LayerJob& job) {
   cycle_ = 0;
   window_ = window_length_ - cols_;
   std::fill(left_edge_.begin(), left_edge_.end(), FeedToken{});
-  std::fill(entered_.begin(), entered_.end(), std::uint8_t{0});
   std::fill(top_edge_.begin(), top_edge_.end(), LoadToken{});
   std::fill(row_states_.begin(), row_states_.end(), RowState{});
   std::fill(columns_.begin(), columns_.end(), ColumnState{});
@@ -240,7 +239,8 @@ void CycleMachine::evaluate_specials(int r) {
 PeRegisters CycleMachine::registers(int r, int c) const {
   PeRegisters found;
   found.weight = active_[place(r, c)];
-  // In the last step the PE met what entered its row's edge so many moves before.
+  // In the last step the PE met what entered its row's edge so many moves before. Every cycle of the job has
+  // left its mark since, so what an earlier job left is never read.
   const std::int64_t entry = cycle_ - 1 - r - c;
   found.valid = entry >= 0 && entered_[entry % std::ssize(entered_)] != 0;
   if (!found.valid) return found;

@@ -33,9 +33,6 @@ namespace {
 namespace fs = std::filesystem;
 using common::InputError;
 
-// Counts up when the meaning of a point's file changes.
-constexpr int kPointVersion = 1;
-
 // Digests of files, each read once.
 class Digests {
  public:
@@ -111,7 +108,7 @@ Job prepare(const SweepRequest& sweep, const std::vector<std::size_t>& numbers, 
                                       : sample_faults(faults_of(sweep, numbers), request.chip, sweep.seed);
 
   std::string all =
-      fmt::format("version {}\nfidelity {}\n", kPointVersion, configs::to_string(sweep.fidelity));
+      fmt::format("kintsugi {}\nfidelity {}\n", KINTSUGI_VERSION, configs::to_string(sweep.fidelity));
   for (const configs::Override& change : request.overrides) all += change.key + "=" + change.value + "\n";
   // Sampled maps are part of what is hashed, so that the seed need not be: it changes nothing else.
   if (request.fault_map) all += faults::fault_map_yaml(*request.fault_map);
