@@ -12,6 +12,7 @@ namespace kintsugi::sim {
 namespace {
 
 using common::format_number;
+using common::format_percent;
 
 constexpr std::size_t kWidth = 100;
 
@@ -41,10 +42,6 @@ std::vector<std::string> short_names(const std::vector<std::string>& keys) {
 // At most `width` characters: of a path the end says most, so the beginning goes.
 std::string shortened(const std::string& text, std::size_t width) {
   return text.size() <= width ? text : ".." + text.substr(text.size() - (width - 2));
-}
-
-std::string percent(double share) {
-  return fmt::format("{:.2f} %", 100 * share);
 }
 
 std::string duration(double us) {
@@ -101,12 +98,12 @@ std::string render(const Sweep& sweep, const Shown& shown, bool colours, std::si
     const SweepResult& result = *point.result;
     cells.push_back({fmt::format("{}", result.cycles)});
     if (shown.stalls) cells.push_back({fmt::format("{}", result.stall_cycles)});
-    cells.push_back({percent(result.utilization)});
+    cells.push_back({format_percent(result.utilization)});
     if (shown.time) cells.push_back({duration(result.time_us)});
-    if (shown.accuracy) cells.push_back({result.accuracy ? percent(*result.accuracy) : ""});
+    if (shown.accuracy) cells.push_back({result.accuracy ? format_percent(*result.accuracy) : ""});
     if (shown.faults) {
-      cells.push_back({percent(result.fault_rate)});
-      cells.push_back({percent(result.mapped_fault_rate)});
+      cells.push_back({format_percent(result.fault_rate)});
+      cells.push_back({format_percent(result.mapped_fault_rate)});
     }
     table.row(std::move(cells));
   }
