@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <stdexcept>
+#include <utility>
 
 #include "array/cycle_array_sc.h"
 #include "array/pe_array_sc.h"
@@ -191,7 +193,16 @@ std::int64_t ArrayTarget::run_array(const LayerJob& job) {
     return cycles;
   }
   clocked_->start(job);
-  return clock_->run_until([this] { return clocked_->done(); });
+  const auto done = [this] { return clocked_->done(); };
+  if (!observer_) return clock_->run_until(done);
+  observer_(*clocked_, 0);
+  return clock_->run_until(done, [this](std::int64_t cycle) { observer_(*clocked_, cycle); });
+}
+
+void ArrayTarget::observe(CycleObserver observer) {
+  if (!clocked_) throw std::logic_error("ArrayTarget: the functional fidelity has no registers to observe");
+  clocked_->make_observable();
+  observer_ = std::move(observer);
 }
 
 void ArrayTarget::drive_interrupt() {

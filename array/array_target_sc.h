@@ -11,6 +11,7 @@
 #include <tlm_utils/simple_target_socket.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <systemc>
 #include <vector>
@@ -39,6 +40,12 @@ class ArrayTarget : public sc_core::sc_module {
               common::ThreadPool* pool = nullptr);
   ~ArrayTarget() override;
 
+  // Told of every job of a clocked array: at its start with cycle 0, and after each of its cycles with their
+  // number so far, in between clock edges.
+  using CycleObserver = std::function<void(const ClockedArray& array, std::int64_t cycle)>;
+  // Before faults are loaded. Throws std::logic_error at the functional fidelity, which has no registers.
+  void observe(CycleObserver observer);
+
  private:
   struct JobResult {
     JobError error = JobError::none;
@@ -64,6 +71,7 @@ class ArrayTarget : public sc_core::sc_module {
   std::unique_ptr<FunctionalEngine> engine_;
   std::unique_ptr<ClockedArray> clocked_;
   std::unique_ptr<GatedClock> clock_;
+  CycleObserver observer_;
   sc_core::sc_signal<bool> clock_line_{"clock_line"};
 
   sc_core::sc_event start_{"start"};

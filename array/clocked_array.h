@@ -9,6 +9,7 @@
 #include <systemc>
 
 #include "array/layer_shape.h"
+#include "array/pe_registers.h"
 #include "faults/array_faults.h"
 
 namespace kintsugi::array {
@@ -24,6 +25,12 @@ class ClockedArray : public sc_core::sc_module {
   // Operands must stay valid until done; accumulators are cleared first.
   virtual void start(const LayerJob& job) = 0;
   virtual bool done() const = 0;
+
+  // For waveforms. Before faults are loaded: from now on registers() gives what PEs hold even where no result
+  // depends on it. Results and cycles stay as they are.
+  virtual void make_observable() {}
+  // Between clock edges, with everything settled; make_observable() must have been called.
+  virtual PeRegisters registers(int row, int col) const = 0;
 };
 
 }  // namespace kintsugi::array

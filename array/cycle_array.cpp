@@ -38,6 +38,7 @@ CycleMachine::CycleMachine(const configs::ArrayConfig& array, configs::Convoluti
   windows_.assign(window_length_ * rows_, 0);
   bottom_flags_.assign(window_length_, 0);
   left_edge_.resize(rows_);
+  entered_.assign(static_cast<std::size_t>(rows_) + cols_, 0);
   top_edge_.resize(cols_);
   walkers_.resize(rows_);
   row_states_.resize(rows_);
@@ -63,7 +64,7 @@ void CycleMachine::load_faults(const faults::ArrayFaults& faults) {
       const bool hooked = faulty != faults.faulty.end() && faulty->row == r && faulty->col == c;
       const pe::PeHooks hooks = hooked ? (faulty++)->hooks : pe::PeHooks{};
       if (!bypass && !hooked) continue;
-      if (bypass && hooks[pe::Site::psum_register].identity() &&
+      if (bypass && !observable_ && hooks[pe::Site::psum_register].identity() &&
           hooks[pe::Site::activation_register].identity())
         weight_mask_[place(r, c)] = 0;
       else
@@ -148,6 +149,7 @@ void CycleMachine::enter_tokens() {
   FeedToken& feed = left_edge_[left_slot_];
   feed = {};
   if (feeding_) feed = {streams_begun_ - 1, true, feed_position_ == 0};
+  entered_[cycle_ % std::ssize(entered_)] = feeding_ ? 1 : 0;
 
   LoadToken& load = top_edge_[cycle_ % cols_];
   if (load.valid) --loads_on_edge_;
@@ -232,6 +234,19 @@ void CycleMachine::evaluate_specials(int r) {
     psum[c] = out.psum;
     activations[c] = static_cast<std::int8_t>(out.activation);
   }
+}
+
+PeRegisters CycleMachine::registers(int r, int c) const {
+  PeRegisters found;
+  found.weight = active_[place(r, c)];
+  // In the last step the PE met what entered its row's edge so many moves before. Every cycle of the job has
+  // left its mark since, so what an earlier job left is never read.
+  const std::int64_t entry = cycle_ - 1 - r - c;
+  found.valid = entry >= 0 && entered_[entry % std::ssize(entered_)] != 0;
+  if (!found.valid) return found;
+  found.activation = windows_[r * window_length_ + window_ + c];
+  found.psum = psum_[cols_ + place(r, c)];
+  return found;
 }
 
 void CycleMachine::move_weight_pipe() {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "array/layer_shape.h"
+#include "array/pe_registers.h"
 #include "array/tile_feed.h"
 #include "configs/chip.h"
 #include "faults/array_faults.h"
@@ -40,6 +41,11 @@ class CycleMachine {
   bool done() const { return columns_out_ == columns_due_; }
   // Steps since start().
   std::int64_t cycles() const { return cycle_; }
+
+  // From the next load_faults() on, bypassed PEs keep their weights for registers() to show.
+  void make_observable() { observable_ = true; }
+  // Of PE (r, c) after the last step.
+  PeRegisters registers(int r, int c) const;
 
  private:
   // Travels down the left edge with a stream; each row turns it into an activation.
@@ -88,6 +94,7 @@ class CycleMachine {
 
   int rows_, cols_, accumulator_bits_;
   bool double_buffer_;
+  bool observable_ = false;
   configs::ConvolutionMapping mapping_;
   TileFeed feed_;
 
@@ -104,6 +111,8 @@ class CycleMachine {
   // The edges.
   std::vector<FeedToken> left_edge_;  // by cycle of entry, modulo rows; the top edge's modulo columns
   int left_slot_ = 0;
+  // Whether a token entered, by cycle of entry, modulo the longest way to a PE: a delay line of valid bits.
+  std::vector<std::uint8_t> entered_;
   std::vector<LoadToken> top_edge_;
   std::vector<ActivationWalker> walkers_;
   std::vector<RowState> row_states_;

@@ -17,6 +17,8 @@ class CycleArray final : public ClockedArray {
   void load_faults(const faults::ArrayFaults& faults) override { machine_.load_faults(faults); }
   void start(const LayerJob& job) override { machine_.start(job); }
   bool done() const override { return machine_.done(); }
+  void make_observable() override { machine_.make_observable(); }
+  PeRegisters registers(int row, int col) const override { return machine_.registers(row, col); }
 
  private:
   void on_clock();

@@ -15,7 +15,8 @@ GatedClock::GatedClock(sc_core::sc_module_name name, std::uint64_t cycle)
   clock.initialize(false);
 }
 
-std::int64_t GatedClock::run_until(const std::function<bool()>& done) {
+std::int64_t GatedClock::run_until(const std::function<bool()>& done,
+                                   const std::function<void(std::int64_t)>& after_cycle) {
   std::int64_t cycles = 0;
   while (!done()) {
     sc_core::wait(low_);
@@ -23,6 +24,7 @@ std::int64_t GatedClock::run_until(const std::function<bool()>& done) {
     sc_core::wait(high_);
     clock.write(false);
     ++cycles;
+    if (after_cycle) after_cycle(cycles);
   }
   return cycles;
 }

@@ -19,9 +19,10 @@ class GatedClock : public sc_core::sc_module {
 
   // Runs whole cycles until `done` holds, and returns how many; none if it holds already. A cycle is a low
   // half, a rising edge and a high half, and ends with the falling edge, where everything that the rising
-  // edge set off has settled and `done` is asked. n cycles take exactly n · `cycle` femtoseconds. Call from
-  // an SC_THREAD.
-  std::int64_t run_until(const std::function<bool()>& done);
+  // edge set off has settled, `after_cycle` (may be empty) is told the number of cycles so far, and `done` is
+  // asked. n cycles take exactly n · `cycle` femtoseconds. Call from an SC_THREAD.
+  std::int64_t run_until(const std::function<bool()>& done,
+                         const std::function<void(std::int64_t)>& after_cycle = {});
 
  private:
   sc_core::sc_time low_;

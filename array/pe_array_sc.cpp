@@ -115,6 +115,15 @@ void PeArray::start(const LayerJob& job) {
   sequencer_.restart();
 }
 
+PeRegisters PeArray::registers(int row, int col) const {
+  const pe::ActivationToken& activation =
+      activations_[static_cast<std::size_t>(row) * (cols_ + 1) + col + 1]->read();
+  const pe::PsumToken& psum = psums_[place(row + 1, col)]->read();
+  const std::int8_t weight = pes_[place(row, col)]->weight();
+  if (!activation.valid) return {false, 0, 0, weight};
+  return {true, activation.value, psum.value, weight};
+}
+
 void PeArray::trace(sc_core::sc_trace_file* file) const {
   sc_core::sc_trace(file, clock, clock.name());
   sc_trace(file, feed_tokens_[0]->read(), feed_tokens_[0]->name());

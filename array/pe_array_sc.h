@@ -26,6 +26,7 @@ class PeArray final : public ClockedArray {
   // The clock must not rise at the simulated time of the call. Throws std::logic_error while a job runs.
   void start(const LayerJob& job) override;
   bool done() const override { return sequencer_.done(); }
+  PeRegisters registers(int row, int col) const override;
 
   // Adds the sequencer's tokens and every PE's registers to a waveform.
   void trace(sc_core::sc_trace_file* file) const override;

@@ -104,16 +104,25 @@ WorkloadConfig read_workload(const std::filesystem::path& file, const Overrides&
   config.file = file;
   const bool gemm = workload.has("gemm");
   const bool network = workload.has("network");
+  const bool topology = workload.has("topology");
   if (gemm && network) {
     workload.error("network", "a workload is either a 'gemm' or a 'network', not both; remove one");
     for (const std::string& key : workload.keys()) workload.has(key);
+  } else if (topology && (gemm || network)) {
+    workload.error("topology",
+                   fmt::format("a workload is either a 'topology' or a '{}', not both; remove one",
+                               gemm ? "gemm" : "network"));
+    for (const std::string& key : workload.keys()) workload.has(key);
+  } else if (topology) {
+    config.topology = TopologyWorkload{workload.path("topology")};
   } else if (gemm) {
     config.gemm = read_gemm(workload.section("gemm"));
   } else if (network) {
     config.network = read_network_workload(workload);
   } else {
     workload.error(
-        "a workload needs 'gemm: {activations: a.npy, weights: w.npy}', or 'network', 'weights' and "
+        "a workload needs 'gemm: {activations: a.npy, weights: w.npy}', 'topology: layers.csv', or "
+        "'network', 'weights' and "
         "'dataset'");
   }
   yaml.finish();

@@ -1,4 +1,4 @@
-// A workload: one GEMM from two .npy files, or a network with weights and a data set.
+// A workload: one GEMM from two .npy files, a network with weights and a data set, or layer sizes only.
 #pragma once
 
 #include <cstdint>
@@ -45,11 +45,17 @@ struct NetworkWorkload {
   std::int64_t calibration_images = 1000;  // training images for activation scales of float weights
 };
 
-// Exactly one of the two is set.
+// Sizes without data: a SCALE-Sim topology file (workloads/topology.h).
+struct TopologyWorkload {
+  std::filesystem::path topology;
+};
+
+// Exactly one of the three is set.
 struct WorkloadConfig {
   std::filesystem::path file;
   std::optional<GemmWorkload> gemm;
   std::optional<NetworkWorkload> network;
+  std::optional<TopologyWorkload> topology;
 };
 
 WorkloadConfig read_workload(const std::filesystem::path& file, const Overrides& overrides = {});

@@ -59,6 +59,9 @@ class Pe : public sc_core::sc_module {
 
   void set_faults(const PeHooks& hooks, bool bypass);
 
+  // The weight in use, for waveforms.
+  std::int8_t weight() const { return active_; }
+
  private:
   void on_clock();
 

@@ -14,6 +14,7 @@
 #include "configs/network.h"
 #include "faults/fault_map_io.h"
 #include "sim/host.h"
+#include "sim/topology_execution.h"
 #include "workloads/deployed.h"
 #include "workloads/float_forward.h"
 #include "workloads/npy.h"
@@ -113,11 +114,24 @@ faults::ArrayFaults compile_faults(const ExecutionRequest& request, const Faults
 
 // ---- The device ----
 
+// What every kind of workload runs with.
+struct Bench {
+  common::ThreadPool& pool;
+  WaveformWriter* waveform = nullptr;  // may be null
+};
+
 // SystemC cannot elaborate twice in a process, so nothing is gained by taking a platform down, and a large
 // grid of modules takes longer to destroy than to simulate: it stays until the process ends.
-TlmAccelerator& build_platform(const ExecutionRequest& request, common::ThreadPool* pool,
+TlmAccelerator& build_platform(const ExecutionRequest& request, const Bench& bench,
                                std::uint64_t memory_bytes = TlmAccelerator::kDefaultMemory) {
-  return *std::make_unique<TlmAccelerator>(request.chip, request.fidelity, pool, memory_bytes).release();
+  TlmAccelerator& device =
+      *std::make_unique<TlmAccelerator>(request.chip, request.fidelity, &bench.pool, memory_bytes).release();
+  if (bench.waveform != nullptr) {
+    device.observe([waveform = bench.waveform](const array::ClockedArray& array, std::int64_t cycle) {
+      waveform->sample(array, cycle);
+    });
+  }
+  return device;
 }
 
 double utilization(std::int64_t macs, std::int64_t cycles, const configs::ArrayConfig& array) {
@@ -151,7 +165,7 @@ double mapped_rate(std::int64_t k, std::int64_t n, const faults::ArrayFaults& fa
   return static_cast<double>(mapped) / (static_cast<double>(k) * static_cast<double>(n));
 }
 
-void run_gemm(const ExecutionRequest& request, const Faults& read, common::ThreadPool& pool,
+void run_gemm(const ExecutionRequest& request, const Faults& read, const Bench& bench,
               ExecutionResult& result) {
   const configs::GemmWorkload& files = *request.workload.gemm;
   const auto activations = read_matrix(files.activations, "activations");
@@ -171,7 +185,7 @@ void run_gemm(const ExecutionRequest& request, const Faults& read, common::Threa
   const array::DeviceAddress at_weights = aligned(shape.activation_bytes());
   const array::DeviceAddress at_output = at_weights + aligned(shape.weight_bytes());
   const std::uint64_t needed = at_output + aligned(4 * shape.outputs());
-  TlmAccelerator& device = build_platform(request, &pool, std::max(needed, TlmAccelerator::kDefaultMemory));
+  TlmAccelerator& device = build_platform(request, bench, std::max(needed, TlmAccelerator::kDefaultMemory));
   device.load_faults(result.faults);
   device.data_to_device(0, array::as_device_bytes(std::span(activations.data)));
   device.data_to_device(at_weights, array::as_device_bytes(std::span(weights.data)));
@@ -279,8 +293,9 @@ double fault_free_accuracy(const ExecutionRequest& request, const workloads::Net
   return workloads::accuracy(run.predicted, images.labels);
 }
 
-void run_network(const ExecutionRequest& request, const Faults& read, common::ThreadPool& pool,
+void run_network(const ExecutionRequest& request, const Faults& read, const Bench& bench,
                  ExecutionResult& result) {
+  common::ThreadPool& pool = bench.pool;
   const configs::NetworkWorkload& workload = *request.workload.network;
   const auto network = workloads::build_network(configs::read_network(workload.network, request.overrides));
   const workloads::ImageSet images =
@@ -291,7 +306,7 @@ void run_network(const ExecutionRequest& request, const Faults& read, common::Th
   Prepared prepared = prepare(request, read, network, pool, result);
   if (!measures_references(request)) prepared.parameters.reset();  // large, and not needed any more
 
-  TlmAccelerator& device = build_platform(request, &pool);
+  TlmAccelerator& device = build_platform(request, bench);
   device.load_faults(result.faults);
   std::vector<common::Sha256> digests(network.stages.size());
   workloads::InferenceResult run = workloads::infer(
@@ -311,17 +326,39 @@ void run_network(const ExecutionRequest& request, const Faults& read, common::Th
   }
 }
 
+// ---- Topologies ----
+
+void run_topology(const ExecutionRequest& request, const Faults& read, const Bench& bench,
+                  ExecutionResult& result) {
+  result.faults = compile_faults(request, read, {});
+  const auto layers = workloads::read_topology(request.workload.topology->topology);
+  if (request.fidelity == configs::Fidelity::functional) {
+    result.layers = topology_costs(layers, request.chip, result.faults);
+    return;
+  }
+  const std::uint64_t needed = topology_memory(layers, request.workload.topology->topology);
+  TlmAccelerator& device = build_platform(request, bench, std::max(needed, TlmAccelerator::kDefaultMemory));
+  device.load_faults(result.faults);
+  result.layers = measure_topology(layers, device, result.faults);
+}
+
 }  // namespace
 
 ExecutionResult execute(const ExecutionRequest& request) {
   common::ThreadPool pool(request.threads);
   const Faults read = read_faults(request);
   ExecutionResult result;
+  std::optional<WaveformWriter> waveform;
+  if (request.waveform) waveform.emplace(*request.waveform);
+  const Bench bench{pool, waveform ? &*waveform : nullptr};
   if (request.workload.gemm) {
-    run_gemm(request, read, pool, result);
+    run_gemm(request, read, bench, result);
+  } else if (request.workload.topology) {
+    run_topology(request, read, bench, result);
   } else {
-    run_network(request, read, pool, result);
+    run_network(request, read, bench, result);
   }
+  if (waveform) result.waveform_cycles = waveform->finish();
   for (const workloads::LayerReport& layer : result.layers) {
     result.cycles += layer.cycles;
     result.stall_cycles += layer.stall_cycles;

@@ -13,6 +13,7 @@
 #include "faults/array_faults.h"
 #include "faults/fault_map.h"
 #include "faults/report.h"
+#include "sim/waveform.h"
 #include "workloads/inference.h"
 
 namespace kintsugi::sim {
@@ -26,8 +27,9 @@ struct ExecutionRequest {
   bool no_bypass = false;
   int threads = 1;
   std::filesystem::path data_dir;
-  configs::Overrides overrides;      // for the network file
-  bool reference_accuracies = true;  // also run the network in float and on the fault-free chip
+  configs::Overrides overrides;             // for the network file
+  bool reference_accuracies = true;         // also run the network in float and on the fault-free chip
+  std::optional<WaveformRequest> waveform;  // pe and cycle only
 };
 
 struct ExecutionResult {
@@ -40,7 +42,9 @@ struct ExecutionResult {
   std::optional<double> accuracy;             // on this chip; none for random images
   std::optional<double> fault_free_accuracy;  // int8 on the fault-free chip, if asked for
   std::optional<double> float_accuracy;       // if asked for and the weights are float
-  std::vector<std::string> layer_digests;     // SHA-256 of every layer's raw output bytes, in layer order
+  std::vector<std::string> layer_digests;     // SHA-256 of every layer's raw output bytes, in layer order;
+                                              // empty where nothing was computed (topologies, functional)
+  std::int64_t waveform_cycles = 0;           // how many cycles the waveform has
   faults::FaultReport fault_report;           // what the faults mean under this bypass
   std::vector<std::int32_t> predicted;        // a network's arg-max per image; empty for GEMMs
 };

@@ -172,6 +172,11 @@ array::LaunchReport TlmAccelerator::launch(const array::LayerLaunch& launch) {
   return report;
 }
 
+void TlmAccelerator::observe(
+    std::function<void(const array::ClockedArray& array, std::int64_t cycle)> observer) {
+  platform_->array.observe(std::move(observer));
+}
+
 void TlmAccelerator::load_faults(const faults::ArrayFaults& faults) {
   if (faults.rows != chip_.array.rows || faults.cols != chip_.array.cols) {
     throw std::invalid_argument(fmt::format("faults of a {}x{} array loaded into one of {}x{}", faults.rows,

@@ -13,6 +13,7 @@
 #include <systemc>
 
 #include "array/accelerator.h"
+#include "array/clocked_array.h"
 #include "array/register_map.h"
 #include "configs/fidelity.h"
 #include "memory/bus_master.h"
@@ -79,6 +80,9 @@ class TlmAccelerator final : public array::Accelerator {
   void load_faults(const faults::ArrayFaults& faults) override;
   const configs::ChipConfig& chip() const override { return chip_; }
   std::uint64_t memory_bytes() const override { return memory_bytes_; }
+
+  // Shows every cycle of a clocked array to `observer`; before faults are loaded. See ArrayTarget::observe.
+  void observe(std::function<void(const array::ClockedArray& array, std::int64_t cycle)> observer);
 
   const Platform& platform() const { return *platform_; }
 

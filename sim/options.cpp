@@ -180,7 +180,8 @@ bool OptionParser::parse(const std::vector<std::string>& arguments) {
   } catch (const common::InputError& problem) {
     fail(problem.what());
   }
-  if (values_.count("set"))
+  const bool own_set = std::find(without_.begin(), without_.end(), "set") != without_.end();
+  if (values_.count("set") && !own_set)
     for (const std::string& text : values_["set"].as<std::vector<std::string>>()) {
       common_.set.push_back(configs::parse_override(text));
       const std::string& key = common_.set.back().key;

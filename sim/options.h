@@ -73,5 +73,6 @@ int fault_map_command(const std::vector<std::string>& arguments);
 int train_command(const std::vector<std::string>& arguments);
 int reduce_command(const std::vector<std::string>& arguments);
 int regress_command(const std::vector<std::string>& arguments);
+int sweep_command(const std::vector<std::string>& arguments);
 
 }  // namespace kintsugi::sim

@@ -107,6 +107,9 @@ RegressRecord make_record(const ExecutionResult& result) {
   record.stall_cycles = result.stall_cycles;
   record.accuracy = result.accuracy;
   record.faults = faults_digest(result.faults);
+  if (result.layer_digests.empty() && !result.layers.empty())
+    throw common::InputError(
+        "a topology has no data, so there are no outputs to record; put a gemm or a network into the suite");
   if (result.layer_digests.size() != result.layers.size())
     throw std::logic_error("an execution must give one digest per layer");
   for (std::size_t i = 0; i < result.layers.size(); ++i)

@@ -50,6 +50,11 @@ ExecutionRequest read_request(const OptionParser& parser) {
     request.bypass_map = faults::read_fault_map(parser.text("bypass-map"), geometry, common.set);
   }
   request.no_bypass = parser.values()["no-bypass"].as<bool>();
+  if (parser.has("trace")) {
+    request.waveform = read_waveform_request(parser.text("trace"),
+                                             parser.has("trace-signals") ? parser.text("trace-signals") : "",
+                                             array.rows, array.cols);
+  }
   request.threads = common.threads;
   request.data_dir = common.data_dir;
   request.overrides = common.set;
@@ -60,7 +65,7 @@ void write_results(const std::filesystem::path& out, const RunFiles& files, cons
                    const ExecutionResult& result) {
   if (request.workload.gemm) {
     workloads::write_npy(out / "output.npy", result.output);
-  } else {
+  } else if (request.workload.network) {
     workloads::write_npy(out / "logits.npy", result.logits);
     const auto images = static_cast<std::int64_t>(result.predicted.size());
     workloads::write_npy(out / "predictions.npy",
@@ -92,14 +97,24 @@ int run_command(const std::vector<std::string>& arguments) {
       ("bypass-map", text("FILE"), "bypass the PEs named here instead of those of the fault map")  //
       ("no-bypass", po::bool_switch(), "bypass nothing")                                           //
       ("fidelity", text("WORD")->default_value("functional"), "pe, cycle or functional")           //
-      ("trace", text("FILE"), "waveforms of the run; not available yet");
+      ("trace", text("FILE"), "write a waveform (VCD); with fidelity pe or cycle")                 //
+      ("trace-signals", text("WORDS"),
+       "what the waveform shows, like 'row=0-3 col=0-3 cycle=0-999 show=valid,psum'");
   parser.without("seed");
   parser.reads({"chip", "workload", "network", "fault_map"});
   if (!parser.parse(arguments)) return kExitDone;
-  if (parser.has("trace")) fail("--trace: waveforms are not available yet; run without it");
   if (parser.common().out.empty()) fail("the option --out is missing (where results go); add it");
   if (parser.has("bypass-map") && parser.values()["no-bypass"].as<bool>()) {
     fail("--bypass-map and --no-bypass exclude each other; give one of them");
+  }
+
+  if (parser.has("trace-signals") && !parser.has("trace")) {
+    fail("--trace-signals chooses what a waveform shows, but there is none; add --trace FILE");
+  }
+  if (parser.has("trace") && fidelity_from(parser.text("fidelity")) == configs::Fidelity::functional) {
+    fail(
+        "--trace: the functional fidelity has no registers to show; run with --fidelity cycle, or pe for a "
+        "small array");
   }
 
   const RunFiles files{parser.text("chip"), parser.text("workload")};
@@ -114,6 +129,7 @@ int run_command(const std::vector<std::string>& arguments) {
   const ExecutionResult result = execute(request);
   write_results(parser.common().out, files, request, result);
   if (!parser.common().quiet) {
+    if (request.waveform) std::cout << waveform_text(request, result) << "\n";
     std::cout << run_table(request, result, isatty(STDOUT_FILENO) != 0) << "\nresults in "
               << parser.common().out.string() << "\n";
   }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "common/text.h"
 #include "sim/text_table.h"
 
@@ -76,6 +78,11 @@ std::string run_summary(const RunFiles& files, const ExecutionRequest& request,
     }
     text += fmt::format("    int8_this_chip: {}\n", format_number(*result.accuracy));
   }
+  if (request.workload.topology) {
+    text += fmt::format("  numbers_computed: false\n  operands: {}\n",
+                        request.fidelity == configs::Fidelity::functional ? "none" : "random");
+    return text;
+  }
   text += "  layer_sha256:\n";
   for (std::size_t i = 0; i < result.layers.size(); ++i) {
     text += fmt::format("    {}: {}\n", yaml_scalar(result.layers[i].layer), result.layer_digests[i]);
@@ -113,6 +120,11 @@ std::string run_table(const ExecutionRequest& request, const ExecutionResult& re
         fmt::format("\nThe weights are random (seed {}), not trained: outputs and accuracies mean nothing.\n",
                     *request.workload.network->random_weights);
   }
+  if (request.workload.topology) {
+    text += request.fidelity == configs::Fidelity::functional
+                ? "a topology has no data: cycles only, no numbers were computed\n"
+                : "a topology has no data: the operands were random, and the numbers were not kept\n";
+  }
   if (result.fault_report.faults > 0 || result.fault_report.bypassed_pes > 0) {
     text += fmt::format("\n{}", faults::to_text(result.fault_report));
   }
@@ -125,6 +137,24 @@ std::string run_table(const ExecutionRequest& request, const ExecutionResult& re
     if (result.fault_free_accuracy) line("int8, fault-free chip", *result.fault_free_accuracy);
     line("int8, this chip", *result.accuracy);
   }
+  return text;
+}
+
+std::string waveform_text(const ExecutionRequest& request, const ExecutionResult& result) {
+  const WaveformRequest& waveform = *request.waveform;
+  const configs::ArrayConfig& array = request.chip.array;
+  std::string text =
+      fmt::format("waveform of PEs ({},{}) to ({},{}) in {}\n", waveform.rows.first, waveform.cols.first,
+                  waveform.rows.last, waveform.cols.last, waveform.file.string());
+  if (waveform.rows.count() < array.rows || waveform.cols.count() < array.cols)
+    text += fmt::format("  the array is {0}x{1}; --trace-signals 'row=0-{2} col=0-{3}' shows all of it\n",
+                        array.rows, array.cols, array.rows - 1, array.cols - 1);
+  if (waveform.cycles.first > result.waveform_cycles)
+    text += fmt::format("  it shows nothing: the run has cycles 0 to {}\n", result.waveform_cycles);
+  else if (waveform.cycles.first > 0 || waveform.cycles.last < result.waveform_cycles)
+    text += fmt::format("  it shows cycles {} to {} of {}; choose others with --trace-signals 'cycle=...'\n",
+                        waveform.cycles.first, std::min(waveform.cycles.last, result.waveform_cycles),
+                        result.waveform_cycles);
   return text;
 }
 

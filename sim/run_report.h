@@ -22,4 +22,7 @@ std::string run_summary(const RunFiles& files, const ExecutionRequest& request,
 // The same for people, with one line per layer.
 std::string run_table(const ExecutionRequest& request, const ExecutionResult& result, bool colours);
 
+// What the waveform shows, and what it leaves out.
+std::string waveform_text(const ExecutionRequest& request, const ExecutionResult& result);
+
 }  // namespace kintsugi::sim

@@ -142,7 +142,7 @@ TEST_F(Run, TakesMapsFromTheChipFileUnlessToldOtherwise) {
 TEST_F(Run, RefusesWhatCannotRunBeforeAnythingIsWritten) {
   const std::string chip = "--chip chip.yaml --out refused ";
   const std::string gemm = "--workload gemm.yaml ";
-  expect_refused(chip + gemm + "--trace run.vcd", "waveforms are not available yet");
+  expect_refused(chip + gemm + "--trace run.vcd", "the functional fidelity has no registers to show");
   expect_refused("--chip chip.yaml " + gemm, "--out is missing");
   expect_refused(chip + gemm + "--fidelity exact",
                  "--fidelity must be pe, cycle or functional, but is 'exact'");

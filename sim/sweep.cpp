@@ -1,0 +1,358 @@
+#include "sim/sweep.h"
+
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <system_error>
+
+#include "common/diagnostics.h"
+#include "common/files.h"
+#include "common/sha256.h"
+#include "common/text.h"
+#include "faults/fault_map_io.h"
+#include "faults/sampler.h"
+#include "sim/campaign_folder.h"
+#include "sim/execution.h"
+#include "sim/task_executor.h"
+
+namespace kintsugi::sim {
+namespace {
+
+namespace fs = std::filesystem;
+using common::InputError;
+
+// Digests of files, each read once.
+class Digests {
+ public:
+  std::string of(const fs::path& file) {
+    const auto found = known_.find(file);
+    if (found != known_.end()) return found->second;
+    return known_[file] = common::sha256_file(file);
+  }
+
+ private:
+  std::map<fs::path, std::string> known_;
+};
+
+struct Job {
+  ExecutionRequest request;
+  std::string digest;  // of everything the result depends on
+};
+
+SweepFaults faults_of(const SweepRequest& sweep, const std::vector<std::size_t>& numbers) {
+  SweepFaults faults = sweep.faults;
+  for (std::size_t i = 0; i < sweep.grid.axes.size(); ++i) {
+    const SweepAxis& axis = sweep.grid.axes[i];
+    const auto value = [&] { return common::parse_real(axis.values[numbers[i]]); };
+    if (axis.keys[0] == kRateAxis) faults.rate = value();
+    if (axis.keys[0] == kDensityAxis) faults.per_mm2 = value();
+    if (axis.keys[0] == kAreaAxis) faults.pe_area_um2 = value();
+  }
+  return faults;
+}
+
+bool is_fault_axis(const SweepAxis& axis) {
+  return axis.keys[0] == kRateAxis || axis.keys[0] == kDensityAxis || axis.keys[0] == kAreaAxis;
+}
+
+std::optional<faults::FaultMap> sample_faults(const SweepFaults& faults, const configs::ChipConfig& chip,
+                                              std::uint64_t seed) {
+  if (!faults.rate && !faults.per_mm2) return std::nullopt;
+  faults::SampleSpec spec;
+  spec.chip = chip.name;
+  spec.rows = chip.array.rows;
+  spec.cols = chip.array.cols;
+  spec.accumulator_bits = chip.array.accumulator_bits;
+  spec.seed = seed;
+  spec.rate = faults.rate ? *faults.rate : *faults.per_mm2 * *faults.pe_area_um2 * 1e-6;
+  if (spec.rate > 1)
+    throw InputError(
+        fmt::format("{} faults per mm2 on PEs of {} um2 are {} faults per PE; at most 1 is "
+                    "possible, so lower one of the two",
+                    common::format_number(*faults.per_mm2), common::format_number(*faults.pe_area_um2),
+                    common::format_number(spec.rate)));
+  return faults::sample(spec);
+}
+
+// Throws InputError if a file of the point is wrong.
+Job prepare(const SweepRequest& sweep, const std::vector<std::size_t>& numbers, Digests& digests) {
+  Job job;
+  ExecutionRequest& request = job.request;
+  request.overrides = sweep.grid.fixed;
+  for (std::size_t i = 0; i < sweep.grid.axes.size(); ++i) {
+    const SweepAxis& axis = sweep.grid.axes[i];
+    if (is_fault_axis(axis)) continue;
+    for (const std::string& key : axis.keys) request.overrides.push_back({key, axis.values[numbers[i]]});
+  }
+  request.chip = configs::read_chip(sweep.chip, request.overrides);
+  request.workload = configs::read_workload(sweep.workload, request.overrides);
+  request.fidelity = sweep.fidelity;
+  request.threads = sweep.threads;
+  request.data_dir = sweep.data_dir;
+  request.reference_accuracies = false;
+  const configs::ArrayConfig& array = request.chip.array;
+  const faults::ArrayGeometry geometry{array.rows, array.cols, array.accumulator_bits};
+  request.fault_map = sweep.fault_map ? faults::read_fault_map(*sweep.fault_map, geometry, request.overrides)
+                                      : sample_faults(faults_of(sweep, numbers), request.chip, sweep.seed);
+
+  std::string all =
+      fmt::format("kintsugi {}\nfidelity {}\n", KINTSUGI_VERSION, configs::to_string(sweep.fidelity));
+  for (const configs::Override& change : request.overrides) all += change.key + "=" + change.value + "\n";
+  // Sampled maps are part of what is hashed, so that the seed need not be: it changes nothing else.
+  if (request.fault_map) all += faults::fault_map_yaml(*request.fault_map);
+  const auto add = [&](const char* what, const fs::path& file) {
+    all += fmt::format("{} {}\n", what, digests.of(file));
+  };
+  add("chip", sweep.chip);
+  add("workload", sweep.workload);
+  if (request.chip.fault_map && !request.fault_map) add("fault_map", *request.chip.fault_map);
+  if (request.chip.bypass_map) add("bypass_map", *request.chip.bypass_map);
+  if (request.workload.gemm) {
+    add("activations", request.workload.gemm->activations);
+    add("weights", request.workload.gemm->weights);
+  } else if (request.workload.topology) {
+    add("topology", request.workload.topology->topology);
+  } else {
+    const configs::NetworkWorkload& network = *request.workload.network;
+    add("network", network.network);
+    add("weights", network.weights);
+    all += fmt::format("dataset {}\n", network.dataset.name);
+    if (network.dataset.name.empty()) {
+      add("images", network.dataset.images);
+      add("labels", network.dataset.labels);
+    }
+  }
+  job.digest = common::sha256(all).substr(0, 32);
+  return job;
+}
+
+// ---- A point's file ----
+
+std::string to_json(const SweepResult& result) {
+  nlohmann::ordered_json json;
+  json["cycles"] = result.cycles;
+  json["stall_cycles"] = result.stall_cycles;
+  json["macs"] = result.macs;
+  json["utilization"] = result.utilization;
+  json["time_us"] = result.time_us;
+  if (result.accuracy) json["accuracy"] = *result.accuracy;
+  json["fault_rate"] = result.fault_rate;
+  json["mapped_fault_rate"] = result.mapped_fault_rate;
+  return json.dump(1) + "\n";
+}
+
+// Absent if there is no readable file.
+std::optional<SweepResult> read_point(const fs::path& file) {
+  if (!fs::exists(file)) return std::nullopt;
+  try {
+    const auto json = nlohmann::json::parse(common::read_file(file));
+    SweepResult result;
+    result.cycles = json.at("cycles").get<std::int64_t>();
+    result.stall_cycles = json.at("stall_cycles").get<std::int64_t>();
+    result.macs = json.at("macs").get<std::int64_t>();
+    result.utilization = json.at("utilization").get<double>();
+    result.time_us = json.at("time_us").get<double>();
+    if (json.contains("accuracy")) result.accuracy = json.at("accuracy").get<double>();
+    result.fault_rate = json.at("fault_rate").get<double>();
+    result.mapped_fault_rate = json.at("mapped_fault_rate").get<double>();
+    return result;
+  } catch (const nlohmann::json::exception&) {
+    return std::nullopt;
+  }
+}
+
+SweepResult summarise(const ExecutionRequest& request, const ExecutionResult& execution) {
+  SweepResult result;
+  result.cycles = execution.cycles;
+  result.stall_cycles = execution.stall_cycles;
+  double mapped = 0;
+  for (const workloads::LayerReport& layer : execution.layers) {
+    result.macs += layer.macs;
+    mapped += layer.mapped_fault_rate * static_cast<double>(layer.macs);
+  }
+  const configs::ArrayConfig& array = request.chip.array;
+  const double macs = static_cast<double>(result.macs), cycles = static_cast<double>(result.cycles);
+  if (macs > 0) result.mapped_fault_rate = mapped / macs;
+  if (cycles > 0) result.utilization = macs / (cycles * array.rows * array.cols);
+  result.time_us = cycles / request.chip.clock_mhz;
+  result.accuracy = execution.accuracy;
+  result.fault_rate = execution.fault_report.fault_rate;
+  return result;
+}
+
+// ---- Running ----
+
+// Where children leave what went wrong: a letter for the kind, then the message.
+constexpr char kBadInput = 'I';
+constexpr char kFailure = 'F';
+
+fs::path point_file(const fs::path& points, const Job& job) {
+  return points / (job.digest + ".json");
+}
+fs::path problem_file(const fs::path& points, const Job& job) {
+  return points / (job.digest + ".problem");
+}
+
+[[noreturn]] void child(const Job& job, const fs::path& points) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  int status = 0;
+  try {
+    try {
+      common::write_file_atomic(point_file(points, job),
+                                to_json(summarise(job.request, execute(job.request))));
+    } catch (const InputError& problem) {
+      common::write_file_atomic(problem_file(points, job), kBadInput + std::string(problem.what()));
+    } catch (const std::exception& problem) {
+      common::write_file_atomic(problem_file(points, job), kFailure + std::string(problem.what()));
+    }
+  } catch (const std::exception& problem) {
+    fmt::print(stderr, "{}\n", problem.what());
+    status = 1;
+  }
+  std::cout.flush();
+  std::fflush(nullptr);
+  // Skips the destructors of a large grid of modules, which take longer than its simulation.
+  std::_Exit(status);
+}
+
+// A process of its own, because SystemC elaborates once per process, and a crash must not take others along.
+void run_point(const Job& job, const fs::path& points) {
+  std::cout.flush();
+  std::fflush(nullptr);
+  const pid_t pid = ::fork();
+  if (pid < 0) throw std::system_error(errno, std::generic_category(), "cannot start a process");
+  if (pid == 0) child(job, points);
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0)
+    if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "cannot wait for a process");
+  if (status == 0) return;
+  const std::string how = WIFSIGNALED(status)
+                              ? fmt::format("the simulation was ended by signal {} ({})", WTERMSIG(status),
+                                            ::strsignal(WTERMSIG(status)))
+                              : std::string("the simulation left no result (is the disk full?)");
+  common::write_file_atomic(problem_file(points, job), kFailure + how);
+}
+
+std::string name_of(const Sweep& sweep, const SweepPoint& point) {
+  std::string name;
+  for (std::size_t i = 0; i < sweep.columns.size(); ++i)
+    name += fmt::format("{}{}={}", name.empty() ? "" : ", ", sweep.columns[i], point.values[i]);
+  return name.empty() ? "the only point" : name;
+}
+
+// Each distinct problem once, with the points that have it.
+std::string problems_text(const Sweep& sweep) {
+  std::vector<std::pair<std::string, std::vector<const SweepPoint*>>> problems;
+  for (const SweepPoint& point : sweep.points) {
+    if (point.problem.empty()) continue;
+    auto known = std::find_if(problems.begin(), problems.end(),
+                              [&](const auto& one) { return one.first == point.problem; });
+    if (known == problems.end()) known = problems.insert(problems.end(), {point.problem, {}});
+    known->second.push_back(&point);
+  }
+  std::string text;
+  for (const auto& [problem, points] : problems) {
+    text += fmt::format("{}{}\n", text.empty() ? "" : "\n", problem);
+    if (points.size() == sweep.points.size() && points.size() > 1)
+      text += "  at every point of the sweep";
+    else
+      text += fmt::format("  at {}", name_of(sweep, *points[0]));
+    if (points.size() > 1 && points.size() < sweep.points.size())
+      text += fmt::format(" and {} more", points.size() - 1);
+  }
+  return text;
+}
+
+void refuse_if_all_are_bad(const Sweep& sweep) {
+  for (const SweepPoint& point : sweep.points)
+    if (!point.bad_input) return;
+  throw InputError(problems_text(sweep));
+}
+
+}  // namespace
+
+Sweep run_sweep(const SweepRequest& request) {
+  Sweep sweep;
+  for (const SweepAxis& axis : request.grid.axes)
+    sweep.columns.insert(sweep.columns.end(), axis.keys.begin(), axis.keys.end());
+
+  Digests digests;
+  std::vector<std::optional<Job>> jobs;
+  for (std::int64_t i = 0; i < request.grid.points(); ++i) {
+    const std::vector<std::size_t> numbers = request.grid.at(i);
+    SweepPoint point;
+    for (std::size_t a = 0; a < numbers.size(); ++a) {
+      const SweepAxis& axis = request.grid.axes[a];
+      point.values.insert(point.values.end(), axis.keys.size(), axis.values[numbers[a]]);
+    }
+    jobs.emplace_back();
+    try {
+      jobs.back() = prepare(request, numbers, digests);
+    } catch (const InputError& problem) {
+      point.problem = problem.what();
+      point.bad_input = true;
+    }
+    sweep.points.push_back(std::move(point));
+  }
+  refuse_if_all_are_bad(sweep);
+
+  const FolderLock lock(request.out);
+  const fs::path points = request.out / "points";
+  std::vector<Task> tasks;
+  std::vector<const Job*> waiting;
+  std::set<std::string> listed;
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    if (!jobs[i] || !listed.insert(jobs[i]->digest).second) continue;
+    std::error_code ignored;
+    fs::remove(problem_file(points, *jobs[i]), ignored);
+    if (read_point(point_file(points, *jobs[i]))) continue;
+    tasks.push_back({name_of(sweep, sweep.points[i])});
+    waiting.push_back(&*jobs[i]);
+  }
+  ExecutorOptions options;
+  options.workers = request.workers;
+  options.label = "sweep";
+  options.unit = "points";
+  options.quiet = request.quiet;
+  run_tasks(
+      tasks,
+      [&]() -> RunTask {
+        return [&](std::size_t task, const std::function<void(std::int64_t)>&) {
+          run_point(*waiting[task], points);
+        };
+      },
+      options);
+
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    if (!jobs[i]) continue;
+    SweepPoint& point = sweep.points[i];
+    point.result = read_point(point_file(points, *jobs[i]));
+    if (point.result) continue;
+    const fs::path file = problem_file(points, *jobs[i]);
+    const std::string text = fs::exists(file) ? common::read_file(file) : "";
+    point.bad_input = text.starts_with(kBadInput);
+    point.problem = text.empty() ? "the simulation left no result" : text.substr(1);
+  }
+  for (const auto& job : jobs) {
+    std::error_code ignored;
+    if (job) fs::remove(problem_file(points, *job), ignored);
+  }
+  refuse_if_all_are_bad(sweep);
+  const std::string problems = problems_text(sweep);
+  if (!problems.empty()) fmt::print(stderr, "{}\n", problems);
+  return sweep;
+}
+
+}  // namespace kintsugi::sim
