@@ -121,11 +121,14 @@ struct Bench {
 };
 
 // SystemC cannot elaborate twice in a process, so nothing is gained by taking a platform down, and a large
-// grid of modules takes longer to destroy than to simulate: it stays until the process ends.
+// grid of modules takes longer to destroy than to simulate: it stays until the process ends. The static
+// pointer only keeps it reachable, so that leak checkers see that this is meant.
 TlmAccelerator& build_platform(const ExecutionRequest& request, const Bench& bench,
                                std::uint64_t memory_bytes = TlmAccelerator::kDefaultMemory) {
-  TlmAccelerator& device =
-      *std::make_unique<TlmAccelerator>(request.chip, request.fidelity, &bench.pool, memory_bytes).release();
+  static TlmAccelerator* standing = nullptr;
+  standing =
+      std::make_unique<TlmAccelerator>(request.chip, request.fidelity, &bench.pool, memory_bytes).release();
+  TlmAccelerator& device = *standing;
   if (bench.waveform != nullptr) {
     device.observe([waveform = bench.waveform](const array::ClockedArray& array, std::int64_t cycle) {
       waveform->sample(array, cycle);

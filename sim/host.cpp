@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "sim/platform.h"
+#include "sim/sanitizer_stack.h"
 
 namespace kintsugi::sim {
 namespace {
@@ -35,7 +36,9 @@ void Host::perform(std::function<void()> operation) {
   if (sc_core::sc_get_status() == sc_core::SC_PAUSED) requested_.notify(sc_core::SC_ZERO_TIME);
   try {
     sc_core::sc_start();
+    restore_sanitizer_stack();
   } catch (const sc_core::sc_report& report) {
+    restore_sanitizer_stack();
     throw std::runtime_error(fmt::format("simulation stopped: {}", report.what()));
   }
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
