@@ -71,6 +71,7 @@ int fault_map_import(const std::vector<std::string>& arguments) {
       "lot", word("FILE"), "write one CSV with the standard columns, instead of --out DIR");
   parser.positional("input", 1);
   for (const char* unused : {"seed", "data-dir"}) parser.without(unused);
+  parser.reads({"chip"});
   if (!parser.parse(arguments)) return kExitDone;
   const auto& options = parser.common();
   if (!options.out.empty() && parser.has("lot"))
@@ -139,6 +140,7 @@ int fault_map_check(const std::vector<std::string>& arguments) {
                              "one or more fault maps; --map itself may be left out");
   parser.positional("map", -1);
   for (const char* unused : {"out", "seed", "threads", "data-dir"}) parser.without(unused);
+  parser.reads({"chip", "fault_map"});
   if (!parser.parse(arguments)) return kExitDone;
   const auto geometry = geometry_of(parser);
   std::string problems;
@@ -172,6 +174,7 @@ int fault_map_convert(const std::vector<std::string>& arguments) {
   parser.positional("from", 1);
   parser.positional("to", 1);
   for (const char* unused : {"out", "seed", "threads", "data-dir"}) parser.without(unused);
+  parser.reads({"chip", "fault_map"});
   if (!parser.parse(arguments)) return kExitDone;
   const faults::FaultMap map =
       faults::read_fault_map(parser.text("from"), geometry_of(parser), parser.common().set);

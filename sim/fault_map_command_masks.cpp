@@ -33,6 +33,7 @@ int fault_map_masks(const std::vector<std::string>& arguments) {
       "bypass-map", word("FILE"), "the PEs that are bypassed, if they are not those of the fault map")(
       "out", word("FILE"), "the file to write, *.safetensors");
   for (const char* unused : {"out", "seed", "threads", "data-dir"}) parser.without(unused);
+  parser.reads({"chip", "network", "fault_map"});
   if (!parser.parse(arguments)) return kExitDone;
   const auto& options = parser.common();
   if (options.out.empty()) option_error("missing --out FILE.safetensors: the file the masks go to");

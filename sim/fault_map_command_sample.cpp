@@ -145,6 +145,7 @@ int fault_map_sample(const std::vector<std::string>& arguments) {
                                                                                     "write *.yaml.gz")(
       "lot", word("FILE"), "write all chips into one long CSV file, instead of --out DIR");
   parser.without("data-dir");
+  parser.reads({"chip"});
   if (!parser.parse(arguments)) return kExitDone;
 
   const auto& options = parser.common();

@@ -80,6 +80,7 @@ int fault_map_show(const std::vector<std::string>& arguments) {
       "how many faults that are not hidden are listed one by one (default 10)");
   parser.positional("map", -1);
   for (const char* unused : {"seed", "threads", "data-dir"}) parser.without(unused);
+  parser.reads({"chip", "fault_map"});
   if (!parser.parse(arguments)) return kExitDone;
   const int width = static_cast<int>(integer_option(parser, "width", 0, 1024, 64));
   const int most = static_cast<int>(integer_option(parser, "list", 0, 1 << 20, 10));
