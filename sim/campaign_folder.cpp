@@ -72,6 +72,7 @@ void CampaignFolder::write_scales(const workloads::ActivationScales& scales) con
   };
   file.tensors["input"] = tensor(scales.input);
   file.tensors["before_average"] = tensor(scales.before_average);
+  if (!scales.second_input.empty()) file.tensors["second_input"] = tensor(scales.second_input);
   workloads::write_safetensors(this->scales(), file);
 }
 
@@ -86,7 +87,9 @@ workloads::ActivationScales CampaignFolder::read_scales() const {
                        fmt::format("holds no scales '{}'; delete the file to have it made again", name));
     return tensor->data;
   };
-  return {values("input"), values("before_average")};
+  workloads::ActivationScales scales{values("input"), values("before_average")};
+  if (file.tensors.contains("second_input")) scales.second_input = values("second_input");
+  return scales;
 }
 
 void CampaignFolder::write_baseline(const std::string& set, const Baseline& result) const {

@@ -141,7 +141,6 @@ CampaignInputs load_campaign(const std::filesystem::path& file, const configs::O
   check_config(config, inputs.chip);
   inputs.network_config = configs::read_network(config.network, overrides);
   inputs.network = workloads::build_network(inputs.network_config);
-  training::check_trainable(inputs.network);
   inputs.chips = load_chips(config, inputs.chip, seed);
   check_ids(inputs.chips);
   for (const faults::FaultMap& map : inputs.chips) compile_for(inputs, map);  // refuses what cannot be run

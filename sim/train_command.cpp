@@ -85,7 +85,6 @@ void read_chip_and_faults(const TrainOptions& options, Inputs& inputs) {
 Inputs read_inputs(const TrainOptions& options) {
   Inputs inputs;
   inputs.network = workloads::build_network(configs::read_network(options.network, options.common.set));
-  training::check_trainable(inputs.network);
   read_chip_and_faults(options, inputs);
   const auto& data_dir = options.common.data_dir;
   const workloads::ImageSet all =

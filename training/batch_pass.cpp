@@ -21,65 +21,79 @@ BatchPass::BatchPass(const workloads::Network& network, std::int64_t batch, comm
                      const std::optional<ChipInTheLoop>& chip)
     : network_(&network), batch_(batch), pool_(&pool), shards_(make_shards(batch)) {
   if (chip) chip_.emplace(network, batch, *chip);
-  std::int64_t largest_x = 0, largest_y = 0, largest_z = 0;
+  const auto add_value = [&](std::int64_t count, bool read_by_chip) {
+    x_.emplace_back(count);
+    q_.emplace_back(read_by_chip ? count : 0);
+  };
+  add_value(batch * network.input_shape().count(), chip_.has_value());
   for (std::size_t s = 0; s < network.stages.size(); ++s) {
-    const Stage& stage = network.stages[s];
-    StageState state;
-    state.stage = &stage;
-    state.last = s + 1 == network.stages.size();
-    state.weight = stage.name + ".weight";
-    state.bias = stage.name + ".bias";
-    const std::int64_t channels = stage.gemm_out.channels;
-    if (stage.batch_norm) {
-      const std::string& name = stage.batch_norm->name;
-      state.norm_weight = name + ".weight";
-      state.norm_bias = name + ".bias";
-      state.norm_mean = name + ".running_mean";
-      state.norm_variance = name + ".running_var";
-      if (batch * stage.gemm_out.height * stage.gemm_out.width < 2) {
-        throw common::InputError(fmt::format(
-            "layer {}: batch-norm needs more than one value per channel to train; take a larger batch",
-            name));
-      }
+    const bool last = s + 1 == network.stages.size();
+    add_value(batch * network.stages[s].out.count(), chip_ && !last);
+    add_stage(network.stages[s], last);
+  }
+  q_scale_.assign(x_.size(), 1.0F);
+  plan_gradients();
+}
+
+void BatchPass::add_stage(const Stage& stage, bool last) {
+  StageState state;
+  state.stage = &stage;
+  state.last = last;
+  for (const int source : stage.inputs)
+    state.operands.push_back({static_cast<std::size_t>(source + 1), false});
+  state.weight = stage.name + ".weight";
+  state.bias = stage.name + ".bias";
+  const auto& g = stage.gemm_out;
+  const std::int64_t channels = g.channels;
+  if (stage.batch_norm) {
+    const std::string& name = stage.batch_norm->name;
+    state.norm_weight = name + ".weight";
+    state.norm_bias = name + ".bias";
+    state.norm_mean = name + ".running_mean";
+    state.norm_variance = name + ".running_var";
+    if (batch_ * g.height * g.width < 2) {
+      throw common::InputError(fmt::format(
+          "layer {}: batch-norm needs more than one value per channel to train; take a larger batch", name));
     }
-    if (stage.max_pool && stage.max_pool->kernel > 255) {
-      throw common::InputError(fmt::format("layer {}: a max_pool of kernel {} cannot be trained; at most 255",
-                                           stage.name, stage.max_pool->kernel));
-    }
-    const auto& g = stage.gemm_out;
-    state.window = {channels, g.height, g.width, 1, 1, g.height, g.width};
-    if (stage.max_pool) {
-      state.window = {channels,
-                      g.height,
-                      g.width,
-                      stage.max_pool->kernel,
-                      stage.max_pool->stride,
-                      stage.out.height,
-                      stage.out.width,
-                      stage.max_pool->padding};
-    }
-    state.flatten =
-        !state.last && !network.stages[s + 1].convolution && stage.out.height * stage.out.width > 1;
-    const std::int64_t results = batch * stage.out.count();
-    state.z.resize(batch * g.count());
-    state.route.resize(batch * channels * state.window.out_h * state.window.out_w);
-    if (stage.global_avg_pool) state.activated.resize(batch * g.count());
-    if (state.flatten) state.y.resize(results);
-    if (stage.dropout > 0 || (chip_ && !state.last)) state.gate.resize(results);
-    if (chip_) {
-      state.q.resize(batch * stage.in.count());
-      state.seen_weight.resize(stage.weight_count());
-      rounded_.resize(std::max(rounded_.size(), state.activated.size()));
-      rounded_.resize(std::max(rounded_.size(), static_cast<std::size_t>(results)));
-    }
-    for (auto* per_channel : {&state.alpha, &state.beta, &state.mean, &state.inverse_deviation,
-                              &state.gradient_mean, &state.gradient_slope}) {
-      per_channel->resize(channels);
-    }
+  }
+  if (stage.max_pool && stage.max_pool->kernel > 255) {
+    throw common::InputError(fmt::format("layer {}: a max_pool of kernel {} cannot be trained; at most 255",
+                                         stage.name, stage.max_pool->kernel));
+  }
+  state.window = {channels, g.height, g.width, 1, 1, g.height, g.width};
+  if (stage.max_pool) {
+    state.window = {channels,
+                    g.height,
+                    g.width,
+                    stage.max_pool->kernel,
+                    stage.max_pool->stride,
+                    stage.out.height,
+                    stage.out.width,
+                    stage.max_pool->padding};
+  }
+  state.flatten = stage.flatten && stage.out.height * stage.out.width > 1;
+  const std::int64_t results = batch_ * stage.out.count();
+  state.z.resize(batch_ * g.count());
+  state.route.resize(batch_ * channels * state.window.out_h * state.window.out_w);
+  if (stage.global_avg_pool) state.activated.resize(batch_ * g.count());
+  if (state.flatten) state.y.resize(results);
+  if (stage.dropout > 0 || (chip_ && !last)) state.gate.resize(results);
+  if (chip_) {
+    state.seen_weight.resize(stage.weight_count());
+    rounded_.resize(std::max({rounded_.size(), state.activated.size(), static_cast<std::size_t>(results)}));
+    if (!stage.on_chip() && stage.max_pool) computed_.resize(std::max(computed_.size(), state.z.size()));
+  }
+  for (auto* per_channel : {&state.alpha, &state.beta, &state.mean, &state.inverse_deviation,
+                            &state.gradient_mean, &state.gradient_slope}) {
+    per_channel->resize(channels);
+  }
+  gradient_y_.resize(std::max(gradient_y_.size(), static_cast<std::size_t>(results)));
+  gradient_z_.resize(std::max(gradient_z_.size(), state.z.size()));
+  if (stage.on_chip()) {
+    state.gemm.emplace(stage, shards_);
     state.sums.resize(shards_.size() * channels);
     state.products.resize(shards_.size() * channels);
     state.shard_gradients.assign(shards_.size(), std::vector<float>(stage.weight_count()));
-
     std::vector<std::int64_t> shape{channels, stage.in.channels};
     if (stage.convolution) shape = {channels, stage.in.channels / stage.groups, stage.kernel, stage.kernel};
     gradients_[state.weight] = Tensor<float>(shape);
@@ -88,18 +102,8 @@ BatchPass::BatchPass(const workloads::Network& network, std::int64_t batch, comm
       gradients_[state.norm_weight] = Tensor<float>({channels});
       gradients_[state.norm_bias] = Tensor<float>({channels});
     }
-    x_.emplace_back(batch * stage.in.count());
-    largest_x = std::max(largest_x, batch * stage.in.count());
-    largest_y = std::max(largest_y, results);
-    largest_z = std::max(largest_z, batch * g.count());
-    gemms_.emplace_back(stage, shards_);
-    stages_.push_back(std::move(state));
   }
-  x_.emplace_back(batch * network.classes);
-  gradient_a_.resize(std::max(largest_x, largest_y));
-  gradient_b_.resize(std::max(largest_x, largest_y));
-  gradient_y_.resize(largest_y);
-  gradient_z_.resize(largest_z);
+  stages_.push_back(std::move(state));
 }
 
 std::int64_t BatchPass::rows(const StageState& state, std::size_t shard) const {
@@ -113,14 +117,18 @@ float* BatchPass::z_at(std::vector<float>& buffer, const StageState& state, std:
 double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labels,
                       const DropoutSource& dropout) {
   if (chip_) {
-    stages_.front().q_scale = chip_->input_scale(0);
-    chip_->quantize(x_.front(), stages_.front().q_scale, stages_.front().q);
+    q_scale_.front() = chip_->input_scale(0);
+    chip_->quantize(x_.front(), q_scale_.front(), q_.front());
     for (std::size_t i = 0; i < x_.front().size(); ++i) {
-      x_.front()[i] = static_cast<float>(stages_.front().q[i]) * stages_.front().q_scale;
+      x_.front()[i] = static_cast<float>(q_.front()[i]) * q_scale_.front();
     }
   }
   for (std::size_t s = 0; s < stages_.size(); ++s) {
-    forward_gemm(s, parameters);
+    if (stages_[s].stage->on_chip()) {
+      forward_gemm(s, parameters);
+    } else {
+      forward_host(s);
+    }
     prepare_affine(s, parameters);
     finish_stage(s, dropout);
   }
@@ -130,14 +138,15 @@ double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labe
   for (const Shard& shard : shards_) {
     const std::int64_t at = shard.begin * network_->classes;
     loss += softmax_cross_entropy(x_.back().data() + at, labels.subspan(shard.begin, shard.count),
-                                  network_->classes, weight, gradient_a_.data() + at);
+                                  network_->classes, weight, gradient_of(x_.size() - 1).data() + at);
   }
 
-  std::vector<float>* dout = &gradient_a_;
-  std::vector<float>* din = &gradient_b_;
   for (std::size_t s = stages_.size(); s-- > 0;) {
-    backward(s, *dout, *din);
-    std::swap(dout, din);
+    if (stages_[s].stage->on_chip()) {
+      backward_gemm(s);
+    } else {
+      backward_host(s);
+    }
   }
   reduce_weight_gradients();
   return loss * weight;
@@ -145,25 +154,26 @@ double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labe
 
 void BatchPass::forward_gemm(std::size_t s, const Parameters& parameters) {
   StageState& state = stages_[s];
+  const std::size_t input = state.operands.front().value;
   const Tensor<float>& weight = parameters.at(state.weight);
   if (chip_) {
-    chip_->run(s, weight, state.q, state.q_scale, state.z, state.seen_weight);
-    gemms_[s].set_weight(state.seen_weight.data());
+    chip_->run(s, weight, q_[input], q_scale_[input], state.z, state.seen_weight);
+    state.gemm->set_weight(state.seen_weight.data());
   } else {
-    gemms_[s].set_weight(weight.data.data());
+    state.gemm->set_weight(weight.data.data());
   }
   const std::int64_t channels = state.window.channels;
   if (chip_ && !state.stage->batch_norm) return;
   pool_->parallel_for(static_cast<std::int64_t>(shards_.size()), [&](std::int64_t i) {
     float* const z = z_at(state.z, state, i);
-    if (!chip_) gemms_[s].forward(i, x_[s].data() + shards_[i].begin * state.stage->in.count(), z);
+    if (!chip_) state.gemm->forward(i, x_[input].data() + shards_[i].begin * state.stage->in.count(), z);
     if (state.stage->batch_norm) {
       column_sums(z, rows(state, i), channels, std::span(state.sums).subspan(i * channels, channels));
     }
   });
 }
 
-// What turns GEMM results into the values before ReLU, per channel: alpha·z + beta.
+// What turns z into the values before ReLU, per channel: alpha·z + beta.
 void BatchPass::prepare_affine(std::size_t s, Parameters& parameters) {
   StageState& state = stages_[s];
   const Stage& stage = *state.stage;
@@ -229,7 +239,7 @@ void BatchPass::finish_stage(std::size_t s, const DropoutSource& dropout) {
   if (stage.global_avg_pool) {
     // The chip sums int8 results, so the average is taken of rounded values.
     const float scale = chip_->before_average_scale(s);
-    chip_->quantize(state.activated, scale, std::span(rounded_).first(state.activated.size()));
+    round_results(s, state.activated, scale);
     pool_->parallel_for(shards, [&](std::int64_t i) {
       const std::int64_t begin = shards_[i].begin * stage.gemm_out.count();
       const std::int64_t end = begin + shards_[i].count * stage.gemm_out.count();
@@ -241,15 +251,19 @@ void BatchPass::finish_stage(std::size_t s, const DropoutSource& dropout) {
     });
   }
   if (!state.last) {
-    const float scale = chip_->input_scale(s + 1);
-    chip_->quantize(y, scale, std::span(rounded_).first(y.size()));
+    const float scale = chip_->result_scale(s);
+    if (stage.global_avg_pool) {
+      chip_->quantize(y, scale, std::span(rounded_).first(y.size()));
+    } else {
+      round_results(s, y, scale);
+    }
     // Dropout enlarges what is left by 1/(1−p); the scale carries that factor, so that nothing is clamped.
-    stages_[s + 1].q_scale = stage.dropout > 0 ? scale / (1.0F - static_cast<float>(stage.dropout)) : scale;
+    q_scale_[s + 1] = stage.dropout > 0 ? scale / (1.0F - static_cast<float>(stage.dropout)) : scale;
   }
   pool_->parallel_for(shards, [&](std::int64_t i) { deliver(s, i, y.data(), dropout); });
 }
 
-// One shard's results on their way to the next stage: clamped or not, dropped or not, reordered if flattened.
+// One shard's results on their way to their readers: clamped or not, dropped or not, reordered if flattened.
 void BatchPass::deliver(std::size_t s, std::size_t shard, const float* y, const DropoutSource& dropout) {
   StageState& state = stages_[s];
   const Stage& stage = *state.stage;
@@ -260,7 +274,7 @@ void BatchPass::deliver(std::size_t s, std::size_t shard, const float* y, const 
 
   if (!state.gate.empty()) {
     if (quantized) {
-      const float limit = 127.5F * chip_->input_scale(s + 1);
+      const float limit = 127.5F * chip_->result_scale(s);
       for (std::int64_t j = begin; j < end; ++j) state.gate[j] = std::abs(y[j]) <= limit ? 1 : 0;
     } else {
       std::fill(state.gate.begin() + begin, state.gate.begin() + end, std::uint8_t{1});
@@ -275,12 +289,11 @@ void BatchPass::deliver(std::size_t s, std::size_t shard, const float* y, const 
   }
   const float enlarge = drops ? 1.0F / (1.0F - static_cast<float>(stage.dropout)) : 1.0F;
   std::vector<float>& next = x_[s + 1];
-  if (!quantized && !drops && !state.flatten) return;  // y is the next stage's input already
+  if (!quantized && !drops && !state.flatten) return;  // y is what readers are given already
 
   if (quantized && !drops && !state.flatten) {
-    const float scale = stages_[s + 1].q_scale;
-    std::copy(rounded_.begin() + begin, rounded_.begin() + end, stages_[s + 1].q.begin() + begin);
-    for (std::int64_t j = begin; j < end; ++j) next[j] = static_cast<float>(rounded_[j]) * scale;
+    std::copy(rounded_.begin() + begin, rounded_.begin() + end, q_[s + 1].begin() + begin);
+    for (std::int64_t j = begin; j < end; ++j) next[j] = static_cast<float>(rounded_[j]) * q_scale_[s + 1];
     return;
   }
   for_each_result(stage, state.flatten, begin, end, [&](std::int64_t j, std::int64_t to) {
@@ -288,8 +301,8 @@ void BatchPass::deliver(std::size_t s, std::size_t shard, const float* y, const 
     if (dropped) state.gate[j] = 0;
     if (quantized) {
       const std::int8_t q = dropped ? std::int8_t{0} : rounded_[j];
-      stages_[s + 1].q[to] = q;
-      next[to] = static_cast<float>(q) * stages_[s + 1].q_scale;
+      q_[s + 1][to] = q;
+      next[to] = static_cast<float>(q) * q_scale_[s + 1];
     } else {
       next[to] = dropped ? 0.0F : y[j] * enlarge;
     }

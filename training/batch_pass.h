@@ -1,5 +1,10 @@
 // One mini-batch forward and backward: loss and gradients of every parameter.
 //
+// The network is a graph: a result may have several readers, whose gradients are added, the last reader's
+// first. Residual adds and local response normalisations are the host's. With the chip in the loop their
+// int8 results are bit for bit those of the deployed network, from the operands that the chip and the host
+// left; their gradients are those of the float sum and normalisation.
+//
 // The forward pass is float, or runs its GEMMs on the simulated chip; everything behind a GEMM (bias,
 // batch-norm over the batch, ReLU, pooling, requantisation) works on the values it was given, and so does the
 // backward pass: weight gradients use the inputs the chip saw, data gradients the weights it was given.
@@ -51,21 +56,30 @@ class BatchPass {
   std::span<const float> logits() const { return x_.back(); }
   // Batch × pooled map (N, H, W, C): where stage s's gradients go; see training/activation.h.
   std::span<const std::uint16_t> routes(std::size_t s) const { return stages_[s].route; }
+  // What stage s's readers were given: batch × out.count() (N, H, W, C; N, C, H, W if flattened), and with
+  // the chip in the loop the int8 values behind it, of all but the last stage.
+  std::span<const float> results(std::size_t s) const { return x_[s + 1]; }
+  std::span<const std::int8_t> quantized_results(std::size_t s) const { return q_[s + 1]; }
 
  private:
+  // What a stage reads: x_[value], and q_[value] on the chip.
+  struct Operand {
+    std::size_t value = 0;
+    bool first = false;  // to hand a gradient back: it overwrites, later ones add
+  };
   struct StageState {
     const workloads::Stage* stage = nullptr;
+    std::vector<Operand> operands;
+    std::optional<StageGemm> gemm;                                               // of a stage on the chip
     std::string weight, bias, norm_weight, norm_bias, norm_mean, norm_variance;  // parameter names
     Window window;
-    bool flatten = false;  // N, H, W, C becomes N, C, H, W on the way to the next stage
+    bool flatten = false;  // N, H, W, C becomes N, C, H, W on the way to its readers
     bool last = false;
-    std::vector<float> z;          // GEMM results
+    std::vector<float> z;          // results of the GEMM, the sum or the normalisation
     std::vector<float> activated;  // before a global average
-    std::vector<float> y;          // results in N, H, W, C, where the next stage wants another order
+    std::vector<float> y;          // results in N, H, W, C, where readers want another order
     std::vector<std::uint16_t> route;
     std::vector<std::uint8_t> gate;  // results that pass a gradient (not clamped, not dropped)
-    std::vector<std::int8_t> q;      // what the chip reads
-    float q_scale = 1;
     std::vector<float> seen_weight;
     std::vector<float> alpha, beta, mean, inverse_deviation;
     std::vector<float> gradient_mean, gradient_slope;
@@ -73,12 +87,19 @@ class BatchPass {
     std::vector<std::vector<float>> shard_gradients;
   };
 
+  void add_stage(const workloads::Stage& stage, bool last);
+  void plan_gradients();
   void forward_gemm(std::size_t s, const workloads::Parameters& parameters);
+  void forward_host(std::size_t s);
   void prepare_affine(std::size_t s, workloads::Parameters& parameters);
   void finish_stage(std::size_t s, const DropoutSource& dropout);
+  void round_results(std::size_t s, std::span<const float> values, float scale);
   void deliver(std::size_t s, std::size_t shard, const float* y, const DropoutSource& dropout);
-  void backward(std::size_t s, const std::vector<float>& dout, std::vector<float>& din);
-  void collect(std::size_t s, const float* dout, std::size_t shard);
+  void backward_gemm(std::size_t s);
+  void backward_host(std::size_t s);
+  void collect(std::size_t s, std::size_t shard);
+  void hand_back(std::size_t s, std::size_t shard);
+  std::vector<float>& gradient_of(std::size_t value) { return gradient_slots_[slot_of_[value]]; }
   void reduce_weight_gradients();
   std::int64_t rows(const StageState& state, std::size_t shard) const;
   float* z_at(std::vector<float>& buffer, const StageState& state, std::size_t shard) const;
@@ -89,10 +110,15 @@ class BatchPass {
   std::optional<ChipForward> chip_;
   std::vector<Shard> shards_;
   std::vector<StageState> stages_;
-  std::vector<StageGemm> gemms_;
-  std::vector<std::vector<float>> x_;  // stage inputs; the last is the logits
+  std::vector<std::vector<float>> x_;        // the image, then every stage's results; the last are the logits
+  std::vector<std::vector<std::int8_t>> q_;  // the same as the chip reads them; worth q · q_scale
+  std::vector<float> q_scale_;
   std::vector<std::int8_t> rounded_;   // results as int8, before reordering
-  std::vector<float> gradient_a_, gradient_b_, gradient_y_, gradient_z_;
+  std::vector<std::int8_t> computed_;  // a host stage's int8 results before its max-pool
+  // Gradients by x_: a buffer is free again when the stage whose results they belong to has used them.
+  std::vector<std::vector<float>> gradient_slots_;
+  std::vector<std::size_t> slot_of_;
+  std::vector<float> gradient_x_, gradient_y_, gradient_z_;
   workloads::Parameters gradients_;
 };
 

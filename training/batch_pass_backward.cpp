@@ -3,20 +3,52 @@
 
 #include "training/batch_norm.h"
 #include "training/batch_pass.h"
+#include "training/response_norm.h"
 #include "training/result_order.h"
 
 namespace kintsugi::training {
 
 using workloads::Stage;
 
-// The reverse of deliver, pooling and ReLU: one shard's dout to gradient_z_.
-void BatchPass::collect(std::size_t s, const float* dout, std::size_t shard) {
+// Which buffer holds which gradient. A chain needs two; a result with a reader far behind keeps its own
+// longer.
+void BatchPass::plan_gradients() {
+  constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+  slot_of_.assign(x_.size(), kNone);
+  std::vector<std::size_t> free;
+  std::size_t slots = 0, largest = 0, largest_added = 0;
+  const auto take = [&] {
+    if (free.empty()) return slots++;
+    const std::size_t slot = free.back();
+    free.pop_back();
+    return slot;
+  };
+  slot_of_.back() = take();
+  for (std::size_t s = stages_.size(); s-- > 0;) {
+    largest = std::max(largest, x_[s + 1].size());
+    for (Operand& operand : stages_[s].operands) {
+      if (operand.value == 0) continue;
+      operand.first = slot_of_[operand.value] == kNone;
+      if (operand.first) {
+        slot_of_[operand.value] = take();
+      } else {
+        largest_added = std::max(largest_added, x_[operand.value].size());
+      }
+    }
+    free.push_back(slot_of_[s + 1]);
+  }
+  gradient_slots_.assign(slots, std::vector<float>(largest));
+  gradient_x_.resize(largest_added);
+}
+
+// The reverse of deliver, pooling and ReLU: one shard's gradient by the stage's results to gradient_z_.
+void BatchPass::collect(std::size_t s, std::size_t shard) {
   StageState& state = stages_[s];
   const Stage& stage = *state.stage;
   const std::int64_t results = stage.out.count();
   const std::int64_t begin = shards_[shard].begin * results;
   const std::int64_t count = shards_[shard].count * results;
-  const float* dy = dout + begin;
+  const float* dy = gradient_of(s + 1).data() + begin;
   if (state.flatten || !state.gate.empty()) {
     const float enlarge = stage.dropout > 0 ? 1.0F / (1.0F - static_cast<float>(stage.dropout)) : 1.0F;
     float* const target = gradient_y_.data() + begin;
@@ -38,7 +70,43 @@ void BatchPass::collect(std::size_t s, const float* dout, std::size_t shard) {
   route_gradient(state.window, images, dy, state.route.data() + shards_[shard].begin * routes, dz);
 }
 
-void BatchPass::backward(std::size_t s, const std::vector<float>& dout, std::vector<float>& din) {
+// From gradient_z_ to the gradients by what the stage read. One thread has the shard, and stages come one
+// after the other, so that sums over readers have one order.
+void BatchPass::hand_back(std::size_t s, std::size_t shard) {
+  StageState& state = stages_[s];
+  const Stage& stage = *state.stage;
+  const float* const dz = z_at(gradient_z_, state, shard);
+  const std::int64_t at = shards_[shard].begin * stage.in.count();
+  const std::int64_t count = shards_[shard].count * stage.in.count();
+  for (const Operand& operand : state.operands) {
+    if (operand.value == 0) continue;  // nobody asks for the image's
+    float* const total = gradient_of(operand.value).data() + at;
+    float* const part = operand.first ? total : gradient_x_.data() + at;
+    switch (stage.kind) {
+      case workloads::StageKind::gemm:
+        state.gemm->backward_data(shard, dz, part);
+        break;
+      case workloads::StageKind::add:
+        std::copy(dz, dz + count, part);
+        break;
+      case workloads::StageKind::local_response_norm:
+        response_norm_backward(stage.lrn, count / stage.in.channels, stage.in.channels,
+                               x_[operand.value].data() + at, dz, part);
+        break;
+    }
+    if (operand.first) continue;
+    for (std::int64_t j = 0; j < count; ++j) total[j] += part[j];
+  }
+}
+
+void BatchPass::backward_host(std::size_t s) {
+  pool_->parallel_for(static_cast<std::int64_t>(shards_.size()), [&](std::int64_t i) {
+    collect(s, i);
+    hand_back(s, i);
+  });
+}
+
+void BatchPass::backward_gemm(std::size_t s) {
   StageState& state = stages_[s];
   const Stage& stage = *state.stage;
   const std::int64_t channels = state.window.channels;
@@ -46,8 +114,9 @@ void BatchPass::backward(std::size_t s, const std::vector<float>& dout, std::vec
   const auto gemm_gradients = [&](std::int64_t i) {
     const float* const dz = z_at(gradient_z_, state, i);
     const std::int64_t at = shards_[i].begin * stage.in.count();
-    gemms_[s].backward_weight(i, x_[s].data() + at, dz, state.shard_gradients[i].data());
-    if (s > 0) gemms_[s].backward_data(i, dz, din.data() + at);
+    const float* const x = x_[state.operands.front().value].data() + at;
+    state.gemm->backward_weight(i, x, dz, state.shard_gradients[i].data());
+    hand_back(s, i);
   };
   const auto total = [&](const std::vector<double>& partial, std::int64_t c) {
     double sum = 0;
@@ -56,7 +125,7 @@ void BatchPass::backward(std::size_t s, const std::vector<float>& dout, std::vec
   };
 
   pool_->parallel_for(shards, [&](std::int64_t i) {
-    collect(s, dout.data(), i);
+    collect(s, i);
     const float* const dz = z_at(gradient_z_, state, i);
     const auto sums = std::span(state.sums).subspan(i * channels, channels);
     column_sums(dz, rows(state, i), channels, sums);

@@ -40,7 +40,8 @@ std::string describe(const workloads::Network& network) {
   std::string text = fmt::format("{} {}x{}x{} scale {} mean {} std {}\n", network.name,
                                  network.input.channels, network.input.height, network.input.width,
                                  network.input.scale, list(network.input.mean), list(network.input.std));
-  for (const auto& s : network.stages) {
+  for (std::size_t index = 0; index < network.stages.size(); ++index) {
+    const workloads::Stage& s = network.stages[index];
     text +=
         fmt::format("{} conv {} bias {} k{} s{} p{} g{} in {}x{}x{} out {}x{}x{} relu {} avg {} dropout {}",
                     s.name, s.convolution, s.bias, s.kernel, s.stride, s.padding, s.groups, s.in.channels,
@@ -52,6 +53,13 @@ std::string describe(const workloads::Network& network) {
     if (s.max_pool) {
       text += fmt::format(" pool {} {} padding {} to {}x{}", s.max_pool->kernel, s.max_pool->stride,
                           s.max_pool->padding, s.out.height, s.out.width);
+    }
+    if (s.kind == workloads::StageKind::add) text += " add";
+    if (s.kind == workloads::StageKind::local_response_norm) {
+      text += fmt::format(" lrn {} {} {} {}", s.lrn.size, s.lrn.alpha, s.lrn.beta, s.lrn.k);
+    }
+    if (s.inputs != std::vector{static_cast<int>(index) - 1}) {
+      for (const int source : s.inputs) text += fmt::format(" of {}", source);
     }
     text += '\n';
   }
@@ -79,6 +87,7 @@ std::string run_identity(const workloads::Network& network, const workloads::Par
     text += fmt::format("chip {}x{} accumulator {} mapping {} scales {} {}\n", c.array.rows, c.array.cols,
                         c.array.accumulator_bits, static_cast<int>(c.convolution), digest(chip->scales.input),
                         digest(chip->scales.before_average));
+    if (!chip->scales.second_input.empty()) text += "second " + digest(chip->scales.second_input) + '\n';
   }
   return common::sha256(text);
 }

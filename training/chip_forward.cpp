@@ -21,13 +21,26 @@ ChipForward::ChipForward(const workloads::Network& network, std::int64_t batch, 
   std::int64_t in = 0, weight = 0, out = 0;
   for (std::size_t s = 0; s < network.stages.size(); ++s) {
     const Stage& stage = network.stages[s];
-    in = std::max(in, stage.in.count() * batch);
-    weight = std::max(weight, stage.weight_count());
-    out = std::max(out, stage.gemm_out.count() * batch);
-    if (!(scales.input[s] > 0) || (stage.global_avg_pool && !(scales.before_average[s] > 0))) {
+    if (stage.on_chip()) {
+      in = std::max(in, stage.in.count() * batch);
+      weight = std::max(weight, stage.weight_count());
+      out = std::max(out, stage.gemm_out.count() * batch);
+    }
+    const bool second = stage.inputs.size() > 1;
+    if (second && scales.second_input.size() != network.stages.size()) {
+      throw common::InputError(
+          fmt::format("layer {}: the activation scales hold none for its second input, so "
+                      "they are not those of network {}",
+                      stage.name, network.name));
+    }
+    if (!(scales.input[s] > 0) || (stage.global_avg_pool && !(scales.before_average[s] > 0)) ||
+        (second && !(scales.second_input[s] > 0))) {
       throw common::InputError(
           fmt::format("layer {}: its activation scale is not a positive number", stage.name));
     }
+  }
+  for (std::size_t s = 0; s + 1 < network.stages.size(); ++s) {
+    result_scales_.push_back(static_cast<float>(workloads::scale_of_result(network, scales, s)));
   }
   const auto aligned = [](std::int64_t bytes) { return (bytes + 63) / 64 * 64; };
   weights_ = aligned(in);

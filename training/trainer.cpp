@@ -83,28 +83,10 @@ struct Trainer::Impl {
   mutable std::string known_identity;
 };
 
-void check_trainable(const workloads::Network& network) {
-  if (network.is_chain()) return;
-  std::string what = "a layer that reads another than the one before it";
-  for (const workloads::Stage& stage : network.stages) {
-    if (stage.on_chip()) continue;
-    what = fmt::format(
-        "'{}', {}", stage.name,
-        stage.kind == workloads::StageKind::add ? "a residual add" : "a local response normalisation");
-    break;
-  }
-  throw InputError(
-      fmt::format("network '{}' has {}; the trainer trains chains of linear and conv2d layers "
-                  "only. Train it elsewhere and bring its weights as .safetensors ('kintsugi run' "
-                  "runs it)",
-                  network.name, what));
-}
-
 Trainer::Trainer(const workloads::Network& network, workloads::Parameters start,
                  const workloads::ImageSet& images, const TrainerOptions& options, workloads::Masks masks,
                  std::optional<ChipInTheLoop> chip, common::ThreadPool* pool) {
   check_options(options);
-  check_trainable(network);
   workloads::check_dataset(images, network, {images.name, 0, 0});
   workloads::check_parameters(network, start, "start weights");
   check_masks(start, masks);

@@ -42,10 +42,6 @@ struct ChipInTheLoop {
   workloads::ActivationScales scales;         // frozen
 };
 
-// Throws common::InputError for a network with layers that cannot be trained here: residual adds, local
-// response normalisation, or anything but a chain.
-void check_trainable(const workloads::Network& network);
-
 class Trainer {
  public:
   // `network` and `images` must outlive the trainer. `masks` may be empty. Throws InputError if parameters,

@@ -66,21 +66,6 @@ array::Requantization choose_requantization(double factor, double bias, const st
   return record;
 }
 
-// The scale of what stage s hands to its readers: theirs.
-double scale_of_result(const Network& network, const ActivationScales& scales, std::size_t s) {
-  for (std::size_t r = s + 1; r < network.stages.size(); ++r) {
-    const std::vector<int>& inputs = network.stages[r].inputs;
-    if (inputs.front() == static_cast<int>(s)) return scales.input[r];
-    if (inputs.back() == static_cast<int>(s)) return scales.second_input.at(r);
-  }
-  throw std::invalid_argument("deploy: a result that nobody reads");
-}
-
-// The scale of stage s's int8 outputs, before any pooling.
-double scale_of_outputs(const Network& network, const ActivationScales& scales, std::size_t s) {
-  return network.stages[s].global_avg_pool ? scales.before_average[s] : scale_of_result(network, scales, s);
-}
-
 void deploy_average(const Network& network, const ActivationScales& scales, std::size_t s,
                     DeployedStage& out) {
   const Stage& stage = network.stages[s];
@@ -103,6 +88,19 @@ void quantize_masked(const Parameters& parameters, const Masks& masks, const std
 }
 
 }  // namespace
+
+double scale_of_result(const Network& network, const ActivationScales& scales, std::size_t s) {
+  for (std::size_t r = s + 1; r < network.stages.size(); ++r) {
+    const std::vector<int>& inputs = network.stages[r].inputs;
+    if (inputs.front() == static_cast<int>(s)) return scales.input[r];
+    if (inputs.back() == static_cast<int>(s)) return scales.second_input.at(r);
+  }
+  throw std::invalid_argument("scale_of_result: a result that nobody reads");
+}
+
+double scale_of_outputs(const Network& network, const ActivationScales& scales, std::size_t s) {
+  return network.stages[s].global_avg_pool ? scales.before_average[s] : scale_of_result(network, scales, s);
+}
 
 void quantize_weight(const Tensor<float>& weight, std::vector<float>& scales,
                      Tensor<std::int8_t>& quantized) {

@@ -36,6 +36,11 @@ struct ActivationScales {
   friend bool operator==(const ActivationScales&, const ActivationScales&) = default;
 };
 
+// The scale of what stage s hands to its readers: theirs. The last stage has none (std::invalid_argument).
+double scale_of_result(const Network& network, const ActivationScales& scales, std::size_t s);
+// The scale of stage s's int8 outputs, before any pooling.
+double scale_of_outputs(const Network& network, const ActivationScales& scales, std::size_t s);
+
 // From the float network's activations over `images` (the first config.images of them are used).
 ActivationScales calibrate(const Network& network, const Parameters& parameters, const ImageSet& images,
                            const configs::QuantizationConfig& config, common::ThreadPool* pool = nullptr);

@@ -81,7 +81,7 @@ struct Network {
   std::int64_t parameter_count() const;
   // Values behind a ReLU, before pooling, and the network's outputs (Schorn et al., DATE 2018).
   std::int64_t neurons(std::size_t stage) const;
-  // Every stage runs on the chip and reads the one before it: what the trainer can train.
+  // Every stage runs on the chip and reads the one before it.
   bool is_chain() const;
 };
 

@@ -31,19 +31,41 @@ struct ReferenceDropout {
   std::int64_t step;
 };
 
-// Mean softmax cross-entropy. x: batch × C × H × W. `means`, `variances` (unbiased) receive batch-norm's
+// Mean softmax cross-entropy. image: batch × C × H × W. `means`, `variances` (unbiased) receive batch-norm's
 // statistics by layer name if not null.
 inline double reference_loss(const workloads::Network& network, const DoubleParameters& p,
-                             std::vector<double> x, const std::vector<std::int32_t>& labels,
+                             const std::vector<double>& image, const std::vector<std::int32_t>& labels,
                              const ReferenceDropout& dropout, DoubleParameters* means = nullptr,
                              DoubleParameters* variances = nullptr) {
   const auto batch = static_cast<std::int64_t>(labels.size());
+  std::vector<std::vector<double>> results;
   for (const workloads::Stage& s : network.stages) {
+    const auto value_of = [&](int source) {
+      return source == workloads::kImage ? image : results.at(source);
+    };
+    const std::vector<double> x = value_of(s.inputs.front());
     const std::int64_t oc = s.gemm_out.channels, oh = s.gemm_out.height, ow = s.gemm_out.width;
     const std::int64_t ic = s.in.channels, ih = s.in.height, iw = s.in.width;
     const std::int64_t icg = ic / s.groups, ocg = oc / s.groups;
     std::vector<double> z(batch * oc * oh * ow);
-    for (std::int64_t b = 0; b < batch; ++b)
+    if (s.kind == workloads::StageKind::add) {
+      const std::vector<double> second = value_of(s.inputs.at(1));
+      for (std::size_t i = 0; i < z.size(); ++i) z[i] = x.at(i) + second.at(i);
+    }
+    if (s.kind == workloads::StageKind::local_response_norm) {
+      for (std::int64_t b = 0; b < batch; ++b)
+        for (std::int64_t o = 0; o < oc; ++o)
+          for (std::int64_t q = 0; q < oh * ow; ++q) {
+            double squares = 0;
+            for (std::int64_t j = 0; j < oc; ++j) {
+              const std::int64_t place = j - o + s.lrn.size / 2;
+              if (place >= 0 && place < s.lrn.size) squares += std::pow(x[(b * oc + j) * oh * ow + q], 2);
+            }
+            const double norm = s.lrn.k + s.lrn.alpha * squares / static_cast<double>(s.lrn.size);
+            z[(b * oc + o) * oh * ow + q] = x[(b * oc + o) * oh * ow + q] / std::pow(norm, s.lrn.beta);
+          }
+    }
+    for (std::int64_t b = 0; s.on_chip() && b < batch; ++b)
       for (std::int64_t o = 0; o < oc; ++o)
         for (std::int64_t y = 0; y < oh; ++y)
           for (std::int64_t c = 0; c < ow; ++c) {
@@ -117,8 +139,9 @@ inline double reference_loss(const workloads::Network& network, const DoublePara
               z[(b * oc + o) * h * w + q] *= random.uniform() < s.dropout ? 0 : 1 / (1 - s.dropout);
       }
     }
-    x = std::move(z);
+    results.push_back(std::move(z));
   }
+  const std::vector<double>& x = results.back();
   double loss = 0;
   for (std::int64_t b = 0; b < batch; ++b) {
     double sum = 0;
