@@ -16,6 +16,7 @@
 #include "common/files.h"
 #include "common/thread_pool.h"
 #include "tests/support/integer_reference.h"
+#include "tests/support/small_networks.h"
 #include "tests/support/temporary_folder.h"
 #include "workloads/deployed.h"
 #include "workloads/float_forward.h"
@@ -129,9 +130,40 @@ TEST_F(ResidualRun, SaysThatWeightsAreRandom) {
   EXPECT_FALSE(file("a/logits.npy") == file("b/logits.npy"));
 }
 
-TEST_F(ResidualRun, RefusesToTrain) {
-  EXPECT_EQ(kintsugi("train --network net.yaml --dataset fashion-mnist --out t"), 2);
-  EXPECT_THAT(file("stderr"), HasSubstr("'n1', a local response normalisation; the trainer trains chains"));
+// Float, then through the broken chip; what the trainer says of its deployed network, a run finds again.
+TEST_F(ResidualRun, Trains) {
+  for (const auto& [name, count] : {std::pair{"train", 500}, std::pair{"test", 200}}) {
+    const auto set = testing::random_images(count, {2, 9, 7}, 4, static_cast<std::uint64_t>(count));
+    workloads::write_npy(folder_ / fmt::format("{}.npy", name),
+                         workloads::Tensor<std::uint8_t>({count, 2, 9, 7}, set.pixels));
+    workloads::write_npy(folder_ / fmt::format("{}_labels.npy", name),
+                         workloads::Tensor<std::int32_t>({count}, set.labels));
+  }
+  const std::string data =
+      "train --network net.yaml --images train.npy --labels train_labels.npy --test-images test.npy "
+      "--test-labels test_labels.npy --decision-images 100 --batch 32 ";
+  ASSERT_EQ(kintsugi(data + "--steps 60 --out float"), 0) << file("stderr");
+  const std::string on_chip =
+      "--steps 24 --learning-rate 0.01 --chip chip.yaml --fault-map map.yaml "
+      "--no-bypass --weights float/weights.safetensors ";
+  ASSERT_EQ(kintsugi(data + on_chip + "--threads 1 --out chip"), 0) << file("stderr");
+  ASSERT_EQ(kintsugi(data + on_chip + "--threads 2 --out again"), 0) << file("stderr");
+  for (const char* name : {"weights.safetensors", "deployed.safetensors", "summary.yaml", "log.csv"})
+    EXPECT_TRUE(file(fmt::format("chip/{}", name)) == file(fmt::format("again/{}", name))) << name;
+  write("trained.yaml",
+        "workload:\n  network: net.yaml\n  weights: chip/deployed.safetensors\n"
+        "  dataset: {images: test.npy, labels: test_labels.npy}\n");
+  ASSERT_EQ(kintsugi("run --chip chip.yaml --fault-map map.yaml --no-bypass --workload trained.yaml --out r"),
+            0)
+      << file("stderr");
+  const auto accuracy_in = [](const std::string& text) {
+    const std::string key = "int8_this_chip: ";
+    const auto at = text.rfind(key);
+    return at == std::string::npos ? -1.0 : std::stod(text.substr(at + key.size()));
+  };
+  const double trained = accuracy_in(file("chip/summary.yaml"));
+  EXPECT_GT(trained, 0.6) << file("chip/summary.yaml");
+  EXPECT_EQ(accuracy_in(file("r/summary.yaml")), trained);
 }
 
 TEST_F(NetworkCommand, ShowsEveryShippedNetworkWithinAHundredColumns) {

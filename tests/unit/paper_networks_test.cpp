@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <string>
@@ -64,6 +65,9 @@ TEST_P(PaperNetworks, HaveThePublishedCounts) {
 constexpr std::int64_t kAlexNetMacs = 55 * 55 * 96 * 363 + 27 * 27 * 256 * 25 * 48 + 169 * 384 * 9 * 256 +
                                       169 * 384 * 9 * 192 + 169 * 256 * 9 * 192 + 9216 * 4096 + 4096 * 4096 +
                                       4096 * 1000;
+// The first convolution; three groups of three blocks, a shortcut's projection in the second and the third.
+constexpr std::int64_t kResNet20Macs = 1024 * 16 * 27 + 6 * 1024 * 16 * 144 +
+                                       256 * 32 * (144 + 5 * 288 + 16) + 64 * 64 * (288 + 5 * 576 + 32) + 640;
 constexpr std::int64_t kNinMacs =
     std::int64_t{54 * 54} * (96 * 363 + 2 * 96 * 96) + 27 * 27 * (256 * 25 * 96 + 2 * 256 * 256) +
     13 * 13 * (384 * 9 * 256 + 2 * 384 * 384) + 36 * (1024 * 9 * 384 + 1024 * 1024 + 1000 * 1024);
@@ -80,6 +84,8 @@ INSTANTIATE_TEST_SUITE_P(
                   1024 * 64 * 27 + 256 * 128 * 576 + 64 * 256 * (1152 + 2304) + 16 * 512 * (2304 + 4608) +
                       4 * 512 * 4608 * 2 + 5120,
                   10},
+        // 269,722 with the paper's parameterless shortcuts, and two projections with batch-norm.
+        Published{"resnet20_cifar10", 269722 + (32 * 16 + 64) + (64 * 32 + 128), kResNet20Macs, 10},
         Published{"alexnet", 60965224, kAlexNetMacs, 1000},
         Published{"caffenet", 60965224, kAlexNetMacs, 1000}, Published{"nin", 7595176, kNinMacs, 1000},
         Published{"vgg16", 138357544, 15470264320, 1000}, Published{"vgg19", 143667240, 19632062464, 1000},
@@ -118,6 +124,10 @@ TEST(PaperNetworkCounts, Shapes) {
   EXPECT_TRUE(resnet.stages[at("layer2.0.add")].relu);
   EXPECT_FALSE(resnet.stages[at("layer2.0.conv2")].relu);
   EXPECT_EQ(resnet.stages[at("layer4.1.add")].out.height, 1);
+  // 6n + 2 layers with weights, and the two projections.
+  const Network resnet20 = load("resnet20_cifar10");
+  EXPECT_EQ(std::ranges::count_if(resnet20.stages, [](const Stage& s) { return s.on_chip(); }), 20 + 2);
+  EXPECT_EQ(std::ranges::count_if(resnet20.stages, [](const Stage& s) { return !s.on_chip(); }), 9);
   EXPECT_TRUE(load("vgg16").is_chain());
   EXPECT_FALSE(resnet.is_chain());
   EXPECT_FALSE(alexnet.is_chain());
