@@ -166,7 +166,45 @@ TEST(ChipGraph, ASumAddsWhatItsOperandsAreWorth) {
   EXPECT_GT(kept, 30);
 }
 
-// One pixel a time: c = x, d = w c, s = d + c, logits = fc s. By hand, with all scales 0.1.
+// A sum that lies between two steps goes up, as the deployed network's does; float rounding would go to even.
+TEST(ChipGraph, ASumRoundsAsTheDeployedNetworkRounds) {
+  const workloads::Network network = network_of(
+      1, 6, 6,
+      {conv("c", 3, 1), conv("d", 3, 1), add("s", "d", "c"), max_pool(2, 1), flatten(), linear("fc", 2)});
+  workloads::Parameters parameters = random_parameters(network, 3);
+  common::ThreadPool pool(1);
+  array::FunctionalAccelerator device(small_chip(), &pool, 1 << 20);
+  device.load_faults(faults::fault_free(16, 12));
+  // Powers of two: the quotient is exact.
+  constexpr float kFine = 1.0F / 64, kCoarse = 1.0F / 32;
+  const training::ChipInTheLoop chip{&device,
+                                     {{kFine, kFine, kFine, kCoarse}, {0, 0, 0, 0}, {0, 0, kFine, 0}}};
+  training::BatchPass pass(network, 3, pool, chip);
+  const workloads::ImageSet images = random_images(3, network.input_shape(), 2, 4);
+  fill_input(network, images, pass.input());
+  pass.run(parameters, images.labels, {1, "t", 0});
+  int up_from_even = 0;
+  for (std::int64_t i = 0; i < 3; ++i) {
+    const auto c = planes(network.stages[0], pass.quantized_results(0), i);
+    const auto d = planes(network.stages[1], pass.quantized_results(1), i);
+    const auto s = planes(network.stages[2], pass.quantized_results(2), i);
+    for (int channel = 0; channel < 3; ++channel)
+      for (int y = 0; y < 5; ++y)
+        for (int x = 0; x < 5; ++x) {
+          int largest = -256;
+          for (const int corner : {0, 1, 6, 7}) {
+            const int at = (channel * 6 + y) * 6 + x + corner;
+            largest = std::max(largest, c[at] + d[at]);
+          }
+          const int half_up = static_cast<int>(std::floor((largest + 1) / 2.0));
+          ASSERT_EQ(s[(channel * 5 + y) * 5 + x], std::clamp(half_up, -127, 127));
+          up_from_even += largest % 2 != 0 && half_up % 2 != 0;
+        }
+  }
+  EXPECT_GT(up_from_even, 10);
+}
+
+// Two pixels: c = x, d = w c, s = d + c, logits = fc s. By hand, with all scales 0.1.
 TEST(ChipGraph, GradientsPassStraightThroughASumThatWasNotClamped) {
   const workloads::Network network =
       network_of(1, 2, 1,
