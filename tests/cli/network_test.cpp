@@ -1,5 +1,5 @@
 // Networks that are no chains, from the outside: the same bits and cycles at every fidelity, the table of
-// `kintsugi network show`, and runs on random weights that say so.
+// `kintsugi network show`, runs on random weights that say so, and training.
 #include "configs/network.h"
 
 #include <fmt/format.h>
