@@ -6,8 +6,6 @@
 #include <stdexcept>
 #include <string>
 
-#include "array/requantize.h"
-
 namespace kintsugi::array {
 
 namespace {
@@ -37,36 +35,7 @@ void transpose_images(std::span<const std::int8_t> in, std::int64_t batch, std::
     transpose(in.data() + b * rows * cols, rows, cols, out.data() + b * rows * cols);
 }
 
-bool makes_layer(const LayerShape& s) {
-  const bool positive = s.batch > 0 && s.in_h > 0 && s.in_w > 0 && s.in_c > 0 && s.kernel_h > 0 &&
-                        s.kernel_w > 0 && s.stride > 0 && s.padding >= 0 && s.groups > 0 && s.out_c > 0;
-  return positive && s.in_c % s.groups == 0 && s.out_c % s.groups == 0 &&
-         s.in_h + 2 * s.padding >= s.kernel_h && s.in_w + 2 * s.padding >= s.kernel_w;
-}
-
-// Addresses may be anything, so their sums may not be formed.
-bool overlap(DeviceAddress a, std::uint64_t a_bytes, DeviceAddress b, std::uint64_t b_bytes) {
-  return a <= b ? b - a < a_bytes : a - b < b_bytes;
-}
-
 }  // namespace
-
-void check_launch(const LayerLaunch& launch) {
-  const LayerShape& shape = launch.shape;
-  if (!makes_layer(shape)) throw std::invalid_argument("launch: the layer's sizes do not fit together");
-  if (launch.relu && !launch.requantization)
-    throw std::invalid_argument("launch: ReLU is part of requantisation, and none is asked for");
-  const auto bytes = [](std::int64_t count) { return static_cast<std::uint64_t>(count); };
-  const std::uint64_t written = bytes(shape.outputs()) * (launch.requantization ? 1 : 4);
-  const auto refuse = [&](const char* what, DeviceAddress at, std::uint64_t length) {
-    if (overlap(launch.output, written, at, length))
-      throw std::invalid_argument(std::string("launch: the output overlaps the ") + what);
-  };
-  refuse("activations", launch.activations, bytes(shape.activation_bytes()));
-  refuse("weights", launch.weights, bytes(shape.weight_bytes()));
-  if (launch.requantization)
-    refuse("requantisation table", *launch.requantization, bytes(shape.out_c) * sizeof(Requantization));
-}
 
 void Accelerator::float_to_int(std::span<const float> values, float scale, std::span<std::int8_t> out) {
   need(values.size() == out.size(), "float_to_int");

@@ -8,8 +8,10 @@
 
 #include <systemc>
 
+#include "array/layer_cost.h"
 #include "array/layer_shape.h"
 #include "array/pe_registers.h"
+#include "array/tile_gate.h"
 #include "faults/array_faults.h"
 
 namespace kintsugi::array {
@@ -22,9 +24,15 @@ class ClockedArray : public sc_core::sc_module {
 
   // Size must be the array's; not while a job runs.
   virtual void load_faults(const faults::ArrayFaults& faults) = 0;
-  // Operands must stay valid until done; accumulators are cleared first.
-  virtual void start(const LayerJob& job) = 0;
+  // Operands must stay valid until done; accumulators are cleared first. `gate` (null: ideal memory) is asked
+  // once a cycle, between 3/8 of the `cycle` (its length) and the rising edge at its half, and told what is
+  // over at the rising edge or in the delta cycles after it.
+  virtual void start(const LayerJob& job, const Tiling& tiling, TileGate* gate,
+                     const sc_core::sc_time& cycle) = 0;
   virtual bool done() const = 0;
+  // Of the last job: what its sequencer did in each of its cycles. No output stalls: those are not the
+  // array's.
+  virtual const CycleBreakdown& breakdown() const = 0;
 
   // For waveforms. Before faults are loaded: from now on registers() gives what PEs hold even where no result
   // depends on it. Results and cycles stay as they are.

@@ -22,12 +22,11 @@ void clean_columns(std::int32_t* __restrict psum, const std::int32_t* __restrict
 
 }  // namespace
 
-CycleMachine::CycleMachine(const configs::ArrayConfig& array, configs::ConvolutionMapping mapping)
+CycleMachine::CycleMachine(const configs::ArrayConfig& array)
     : rows_(array.rows),
       cols_(array.cols),
       accumulator_bits_(array.accumulator_bits),
-      double_buffer_(array.weight_double_buffer),
-      mapping_(mapping) {
+      double_buffer_(array.weight_double_buffer) {
   const std::size_t pes = static_cast<std::size_t>(rows_) * cols_;
   // A row of zeros stands above row 0: partial sums enter as zero.
   psum_.assign(pes + cols_, 0);
@@ -74,9 +73,10 @@ void CycleMachine::load_faults(const faults::ArrayFaults& faults) {
   }
 }
 
-void CycleMachine::start(const LayerJob& job) {
+void CycleMachine::start(const LayerJob& job, const Tiling& tiling, TileGate* gate) {
   if (!done()) throw std::logic_error("CycleMachine: a job was started while another runs");
-  feed_ = TileFeed(job, make_tiling(job.shape, rows_, cols_, mapping_));
+  feed_ = TileFeed(job, tiling);
+  gate_ = gate;
   std::fill_n(job.accumulators, job.shape.outputs(), 0);
   cycle_ = 0;
   window_ = window_length_ - cols_;
@@ -90,43 +90,83 @@ void CycleMachine::start(const LayerJob& job) {
   loads_begun_ = streams_begun_ = 0;
   columns_out_ = 0;
   columns_due_ = feed_.tiles() * cols_;
-  if (!done()) sequence();
+  delivered_.clear();
+  streams_out_ = 0;
+  counts_ = {};
 }
 
 void CycleMachine::step() {
   if (done()) return;
+  sequence();
   shift_windows();
   enter_tokens();
   for (int r = rows_ - 1; r >= 0; --r) step_row(r);
   // After the rows: a PE that switches in the cycle in which its shadow register latches takes the old value.
   move_weight_pipe();
   collect();
-  if (loading_ && ++load_row_ == rows_) {
-    loading_ = false;
-    weights_ready_ = true;
-  }
-  if (feeding_ && ++feed_position_ == feed_length_) feeding_ = false;
-  sequence();
+  advance_sequencer();
   ++cycle_;
 }
 
-// What the sequencer's outputs are in the next cycle, from its registers and the results that came out.
+// What the sequencer's outputs are in this cycle, from its registers and the results that have come out.
 void CycleMachine::sequence() {
+  TileGate::Wait wait = TileGate::Wait::none;
   if (!feeding_ && weights_ready_) {
-    feeding_ = true;
-    weights_ready_ = false;
-    feed_position_ = 0;
-    feed_length_ = feed_.tile(streams_begun_).m.count;
-    ++streams_begun_;
+    if (gate_ != nullptr) wait = gate_->may_stream(streams_begun_);
+    if (wait == TileGate::Wait::none) {
+      feeding_ = true;
+      weights_ready_ = false;
+      feed_position_ = 0;
+      feed_length_ = feed_.tile(streams_begun_).m.count;
+      if (gate_ != nullptr) gate_->stream_begun(streams_begun_);
+      ++streams_begun_;
+    }
   }
   // No load under way and none waiting for its stream to begin: the shadow registers are free. Without them,
   // the registers in use are free once the last result of that stream is out, in all columns.
   if (!loading_ && !weights_ready_ && loads_begun_ < feed_.tiles() &&
-      (double_buffer_ || columns_out_ == loads_begun_ * cols_)) {
+      (double_buffer_ || columns_out_ == loads_begun_ * cols_) &&
+      (gate_ == nullptr || gate_->may_load(loads_begun_))) {
     loading_ = true;
     load_row_ = 0;
     load_tile_ = feed_.tile(loads_begun_);
+    if (gate_ != nullptr) gate_->load_begun(loads_begun_);
     ++loads_begun_;
+  }
+  count(wait);
+}
+
+// This cycle, for the counters of what the sequencer does.
+void CycleMachine::count(TileGate::Wait wait) {
+  if (feeding_)
+    ++counts_.active;
+  else if (loading_)
+    ++counts_.weight_shift;
+  else if (wait == TileGate::Wait::activations)
+    ++counts_.stall_activations;
+  else if (wait == TileGate::Wait::accumulators)
+    ++counts_.stall_accumulators;
+  else if (loads_begun_ < feed_.tiles() && (double_buffer_ || columns_out_ == loads_begun_ * cols_))
+    ++counts_.stall_weights;
+  else
+    ++counts_.pipeline;
+}
+
+// The end of the cycle: the sequencer's registers move on, and the memory system hears what is over.
+void CycleMachine::advance_sequencer() {
+  if (loading_ && ++load_row_ == rows_) {
+    loading_ = false;
+    weights_ready_ = true;
+    if (gate_ != nullptr) gate_->load_ended(loads_begun_ - 1);
+  }
+  if (feeding_ && ++feed_position_ == feed_length_) {
+    feeding_ = false;
+    if (gate_ != nullptr) gate_->stream_fed(streams_begun_ - 1);
+  }
+  while (!delivered_.empty() && delivered_.front() == cols_) {
+    delivered_.pop_front();
+    if (gate_ != nullptr) gate_->stream_out(streams_out_);
+    ++streams_out_;
   }
 }
 
@@ -287,7 +327,11 @@ void CycleMachine::collect() {
       *column.next = pe::wrapping_add(*column.next, psum[c], 32);
       column.next += stride;
     }
-    if (--column.remaining == 0) ++columns_out_;
+    if (--column.remaining > 0) continue;
+    ++columns_out_;
+    const auto stream = static_cast<std::size_t>(column.tile - streams_out_);
+    if (stream >= delivered_.size()) delivered_.resize(stream + 1, 0);
+    ++delivered_[stream];
   }
 }
 

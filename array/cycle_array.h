@@ -14,11 +14,14 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <vector>
 
+#include "array/layer_cost.h"
 #include "array/layer_shape.h"
 #include "array/pe_registers.h"
 #include "array/tile_feed.h"
+#include "array/tile_gate.h"
 #include "configs/chip.h"
 #include "faults/array_faults.h"
 #include "pe/datapath.h"
@@ -28,19 +31,20 @@ namespace kintsugi::array {
 class CycleMachine {
  public:
   // Starts fault-free.
-  CycleMachine(const configs::ArrayConfig& array, configs::ConvolutionMapping mapping);
+  explicit CycleMachine(const configs::ArrayConfig& array);
 
   // Throws std::invalid_argument if the size is not the array's, std::logic_error while a job runs.
   void load_faults(const faults::ArrayFaults& faults);
-  // Clears the job's accumulators and gets ready; the operands must stay valid until done().
-  // Throws std::logic_error while a job runs.
-  void start(const LayerJob& job);
+  // Clears the job's accumulators and gets ready; the operands and `gate` (null: ideal memory) must stay
+  // valid until done(). Throws std::logic_error while a job runs.
+  void start(const LayerJob& job, const Tiling& tiling, TileGate* gate);
   // One clock cycle. Does nothing when done.
   void step();
   // True once the last result of the last tile stands in the accumulators, and when there is no job.
   bool done() const { return columns_out_ == columns_due_; }
-  // Steps since start().
+  // Steps since start(), and what the sequencer did in them.
   std::int64_t cycles() const { return cycle_; }
+  const CycleBreakdown& breakdown() const { return counts_; }
 
   // From the next load_faults() on, bypassed PEs keep their weights for registers() to show.
   void make_observable() { observable_ = true; }
@@ -89,13 +93,14 @@ class CycleMachine {
   void move_weight_pipe();
   void collect();
   void sequence();
+  void count(TileGate::Wait wait);
+  void advance_sequencer();
 
   std::size_t place(int r, int c) const { return static_cast<std::size_t>(r) * cols_ + c; }
 
   int rows_, cols_, accumulator_bits_;
   bool double_buffer_;
   bool observable_ = false;
-  configs::ConvolutionMapping mapping_;
   TileFeed feed_;
 
   // The PEs.
@@ -128,7 +133,12 @@ class CycleMachine {
   std::int64_t feed_position_ = 0, feed_length_ = 0;
   std::int64_t loads_begun_ = 0, streams_begun_ = 0;
   TileWork load_tile_;
+  TileGate* gate_ = nullptr;
+  CycleBreakdown counts_;
   std::int64_t columns_out_ = 0, columns_due_ = 0;
+  // Of streams on their way: how many columns have delivered.
+  std::deque<int> delivered_;
+  std::int64_t streams_out_ = 0;
   std::int64_t cycle_ = 0;
 };
 

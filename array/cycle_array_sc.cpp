@@ -2,9 +2,8 @@
 
 namespace kintsugi::array {
 
-CycleArray::CycleArray(sc_core::sc_module_name name, const configs::ArrayConfig& array,
-                       configs::ConvolutionMapping mapping)
-    : ClockedArray(name), machine_(array, mapping) {
+CycleArray::CycleArray(sc_core::sc_module_name name, const configs::ArrayConfig& array)
+    : ClockedArray(name), machine_(array) {
   SC_METHOD(on_clock);
   sensitive << clock.pos();
   dont_initialize();

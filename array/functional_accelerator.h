@@ -20,9 +20,11 @@ class FunctionalAccelerator final : public Accelerator {
   void data_to_device(DeviceAddress address, std::span<const std::byte> data) override;
   void data_from_device(DeviceAddress address, std::span<std::byte> data) override;
   LaunchReport launch(const LayerLaunch& launch) override;
+  LaunchReport launch(const VectorLaunch& launch) override;
   void load_faults(const faults::ArrayFaults& faults) override;
   const configs::ChipConfig& chip() const override;
   std::uint64_t memory_bytes() const override;
+  void observe_timeline(TimelineSink sink) override;
 
  private:
   struct Impl;

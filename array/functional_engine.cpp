@@ -11,7 +11,6 @@
 #include "array/fault_plan.h"
 #include "array/im2col.h"
 #include "array/int8_gemm.h"
-#include "array/schedule.h"
 #include "common/thread_pool.h"
 
 namespace kintsugi::array {
@@ -309,7 +308,7 @@ void FunctionalEngine::load_faults(const faults::ArrayFaults& faults) {
   impl_->load(faults);
 }
 
-std::int64_t FunctionalEngine::run(const LayerJob& job) {
+void FunctionalEngine::run(const LayerJob& job) {
   Impl& impl = *impl_;
   impl.prepare(job);
   const std::int64_t rows = impl.block_rows();
@@ -319,8 +318,6 @@ std::int64_t FunctionalEngine::run(const LayerJob& job) {
     impl.run_block(job, block * rows, std::min(rows, m - block * rows), *scratch);
     impl.give_back(std::move(scratch));
   });
-  return layer_cycles(job.shape, impl.tiling, impl.array.rows, impl.array.cols,
-                      impl.array.weight_double_buffer);
 }
 
 }  // namespace kintsugi::array

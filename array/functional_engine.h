@@ -1,4 +1,5 @@
-// The functional fidelity: outputs by clean runs and faulty PEs, cycles in closed form. No SystemC.
+// The functional fidelity: outputs by clean runs and faulty PEs. No SystemC, and no time:
+// what a layer takes is array/layer_calendar.h.
 //
 // A column is a chain of clean runs, done by an exact int8 matrix product, broken only where a PE with an
 // effective fault stands; there the PE's own datapath (pe/datapath.h) is evaluated. Int32 accumulation is
@@ -28,8 +29,8 @@ class FunctionalEngine {
   // Size must be the array's. Replaces what was loaded before; the engine starts fault-free.
   void load_faults(const faults::ArrayFaults& faults);
 
-  // Computes the job's accumulators; returns its cycles (ideal memory).
-  std::int64_t run(const LayerJob& job);
+  // Computes the job's accumulators.
+  void run(const LayerJob& job);
 
  private:
   struct Impl;

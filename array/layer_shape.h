@@ -31,6 +31,7 @@ struct LayerShape {
   std::int64_t weight_bytes() const { return k() * n() * groups; }
   std::int64_t outputs() const { return m() * out_c; }
   bool is_gemm() const { return kernel_h == 1 && kernel_w == 1 && stride == 1 && padding == 0; }
+  friend bool operator==(const LayerShape&, const LayerShape&) = default;
 };
 
 // Operands as described at LayerShape. Pointers stay the caller's.

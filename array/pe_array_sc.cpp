@@ -25,12 +25,10 @@ void add_signals(std::vector<std::unique_ptr<sc_core::sc_signal<T>>>& out, const
 
 }  // namespace
 
-PeArray::PeArray(sc_core::sc_module_name name, const configs::ArrayConfig& array,
-                 configs::ConvolutionMapping mapping)
+PeArray::PeArray(sc_core::sc_module_name name, const configs::ArrayConfig& array)
     : ClockedArray(name),
       rows_(array.rows),
       cols_(array.cols),
-      mapping_(mapping),
       sequencer_("sequencer", array.rows, array.cols, array.weight_double_buffer, feed_) {
   add_signals(activations_, "activation", rows_, cols_ + 1);
   add_signals(psums_, "psum", rows_ + 1, cols_);
@@ -107,12 +105,13 @@ void PeArray::load_faults(const faults::ArrayFaults& faults) {
     pes_[place(faulty.row, faulty.col)]->set_faults(faulty.hooks, faults.bypassed(faulty.row, faulty.col));
 }
 
-void PeArray::start(const LayerJob& job) {
+void PeArray::start(const LayerJob& job, const Tiling& tiling, TileGate* gate,
+                    const sc_core::sc_time& cycle) {
   if (!done()) throw std::logic_error("PeArray: a job was started while another runs");
-  feed_ = TileFeed(job, make_tiling(job.shape, rows_, cols_, mapping_));
+  feed_ = TileFeed(job, tiling);
   std::fill_n(job.accumulators, job.shape.outputs(), 0);
   for (auto& collector : collectors_) collector->restart();
-  sequencer_.restart();
+  sequencer_.restart(gate, cycle);
 }
 
 PeRegisters PeArray::registers(int row, int col) const {

@@ -17,15 +17,16 @@ namespace kintsugi::array {
 class PeArray final : public ClockedArray {
  public:
   // Starts fault-free.
-  PeArray(sc_core::sc_module_name name, const configs::ArrayConfig& array,
-          configs::ConvolutionMapping mapping);
+  PeArray(sc_core::sc_module_name name, const configs::ArrayConfig& array);
   ~PeArray() override;
 
   // Throws std::invalid_argument if the size is not the array's, std::logic_error while a job runs.
   void load_faults(const faults::ArrayFaults& faults) override;
   // The clock must not rise at the simulated time of the call. Throws std::logic_error while a job runs.
-  void start(const LayerJob& job) override;
+  void start(const LayerJob& job, const Tiling& tiling, TileGate* gate,
+             const sc_core::sc_time& cycle) override;
   bool done() const override { return sequencer_.done(); }
+  const CycleBreakdown& breakdown() const override { return sequencer_.breakdown(); }
   PeRegisters registers(int row, int col) const override;
 
   // Adds the sequencer's tokens and every PE's registers to a waveform.
@@ -40,7 +41,6 @@ class PeArray final : public ClockedArray {
   std::size_t place(int r, int c) const { return static_cast<std::size_t>(r) * cols_ + c; }
 
   int rows_, cols_;
-  configs::ConvolutionMapping mapping_;
   TileFeed feed_;
 
   // Wires between neighbours: [r·(cols+1) + c] left of PE (r, c); [r·cols + c] above it.

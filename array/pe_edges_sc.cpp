@@ -93,30 +93,61 @@ Sequencer::Sequencer(sc_core::sc_module_name name, int rows, int cols, bool weig
   SC_METHOD(on_clock);
   sensitive << clock.pos();
   dont_initialize();
-  SC_METHOD(decide);
+  SC_METHOD(settle);
   sensitive << settled_;
   for (auto& port : streams_out) sensitive << port;
   dont_initialize();
+  SC_METHOD(decide);
+  sensitive << decision_;
+  dont_initialize();
 }
 
-void Sequencer::restart() {
+void Sequencer::restart(TileGate* gate, const sc_core::sc_time& cycle) {
   started_ = sc_core::sc_time_stamp();
+  gate_ = gate;
+  cycle_ = cycle;
   loading_ = weights_ready_ = feeding_ = false;
-  loads_begun_ = streams_begun_ = 0;
+  loads_begun_ = streams_begun_ = streams_told_ = 0;
+  wait_ = TileGate::Wait::none;
+  counts_ = {};
   done_ = tiles_.tiles() == 0;
-  settled_.notify(sc_core::SC_ZERO_TIME);
+  if (done_) return;
+  if (gate_ != nullptr)
+    decision_.notify(cycle_ * 0.375);
+  else
+    settled_.notify(sc_core::SC_ZERO_TIME);
 }
 
 void Sequencer::on_clock() {
   if (done_) return;
   if (sc_core::sc_time_stamp() == started_)
     throw std::logic_error("PeArray: the clock rose at the time of start, before the edges had settled");
+  count();
   if (loading_ && ++load_row_ == rows_) {
     loading_ = false;
     weights_ready_ = true;
+    if (gate_ != nullptr) gate_->load_ended(loads_begun_ - 1);
   }
-  if (feeding_ && ++feed_position_ == feed_length_) feeding_ = false;
+  if (feeding_ && ++feed_position_ == feed_length_) {
+    feeding_ = false;
+    if (gate_ != nullptr) gate_->stream_fed(streams_begun_ - 1);
+  }
   settled_.notify(sc_core::SC_ZERO_TIME);
+  if (gate_ != nullptr) decision_.notify(cycle_ * 0.875);
+}
+
+// What the sequencer's outputs were in the cycle that ends.
+void Sequencer::count() {
+  if (feeding_)
+    ++counts_.active;
+  else if (loading_)
+    ++counts_.weight_shift;
+  else if (weights_ready_)
+    ++(wait_ == TileGate::Wait::activations ? counts_.stall_activations : counts_.stall_accumulators);
+  else if (loads_begun_ < tiles_.tiles() && (double_buffer_ || streams_are_out(loads_begun_)))
+    ++counts_.stall_weights;
+  else
+    ++counts_.pipeline;
 }
 
 bool Sequencer::streams_are_out(std::int64_t streams) const {
@@ -125,25 +156,49 @@ bool Sequencer::streams_are_out(std::int64_t streams) const {
   return true;
 }
 
-void Sequencer::decide() {
+// After the edge, as results come out.
+void Sequencer::settle() {
   if (done_) return;
-  if (streams_begun_ == tiles_.tiles() && !feeding_ && streams_are_out(streams_begun_)) {
+  while (streams_told_ < streams_begun_ && streams_are_out(streams_told_ + 1)) {
+    if (gate_ != nullptr) gate_->stream_out(streams_told_);
+    ++streams_told_;
+  }
+  if (streams_told_ == tiles_.tiles()) {
     done_ = true;
-    streams_before_ += streams_begun_;
+    streams_before_ += streams_told_;
+    decision_.cancel();
   }
-  if (!feeding_ && weights_ready_) {
-    feeding_ = true;
-    weights_ready_ = false;
-    feed_position_ = 0;
-    feed_length_ = tiles_.tile(streams_begun_).m.count;
-    ++streams_begun_;
-  }
+  // The signals have one writer: with a gate that is the process that decides.
+  if (gate_ == nullptr)
+    decide();
+  else if (done_)
+    decision_.notify(sc_core::SC_ZERO_TIME);
+}
+
+bool Sequencer::may_load() const {
   // No load under way and none waiting for its stream to begin: the shadow registers are free. Without them,
   // the registers in use are free once the last result of that stream is out.
-  if (!loading_ && !weights_ready_ && loads_begun_ < tiles_.tiles() &&
-      (double_buffer_ || streams_are_out(loads_begun_))) {
+  return !loading_ && !weights_ready_ && loads_begun_ < tiles_.tiles() &&
+         (double_buffer_ || streams_are_out(loads_begun_)) &&
+         (gate_ == nullptr || gate_->may_load(loads_begun_));
+}
+
+void Sequencer::decide() {
+  if (!feeding_ && weights_ready_) {
+    wait_ = gate_ != nullptr ? gate_->may_stream(streams_begun_) : TileGate::Wait::none;
+    if (wait_ == TileGate::Wait::none) {
+      feeding_ = true;
+      weights_ready_ = false;
+      feed_position_ = 0;
+      feed_length_ = tiles_.tile(streams_begun_).m.count;
+      if (gate_ != nullptr) gate_->stream_begun(streams_begun_);
+      ++streams_begun_;
+    }
+  }
+  if (!done_ && may_load()) {
     loading_ = true;
     load_row_ = 0;
+    if (gate_ != nullptr) gate_->load_begun(loads_begun_);
     ++loads_begun_;
   }
   feed.write(feeding_ ? FeedToken{streams_begun_ - 1, feed_position_, true} : FeedToken{});

@@ -12,7 +12,9 @@
 #include <string>
 #include <systemc>
 
+#include "array/layer_cost.h"
 #include "array/tile_feed.h"
+#include "array/tile_gate.h"
 #include "pe/pe.h"
 
 namespace kintsugi::array {
@@ -101,7 +103,8 @@ class Collector : public sc_core::sc_module {
   sc_core::sc_event settled_{"settled"};
 };
 
-// Decides when weights are loaded and streams are fed.
+// Decides when weights are loaded and streams are fed. With a gate it decides late in the low half of the
+// clock, when everything that ends with the cycle before is known.
 class Sequencer : public sc_core::sc_module {
  public:
   sc_core::sc_in<bool> clock{"clock"};
@@ -113,20 +116,26 @@ class Sequencer : public sc_core::sc_module {
   Sequencer(sc_core::sc_module_name name, int rows, int cols, bool weight_double_buffer,
             const TileFeed& tiles);
 
-  // The tokens of the first cycle stand a few delta cycles later, so the clock must not rise at the same
-  // simulated time: std::logic_error if it does.
-  void restart();
+  // The tokens of the first cycle stand a few delta cycles later, or 3/8 of a `cycle` with a gate, so the
+  // clock must not rise at the same simulated time: std::logic_error if it does.
+  void restart(TileGate* gate, const sc_core::sc_time& cycle);
   bool done() const { return done_; }
+  const CycleBreakdown& breakdown() const { return counts_; }
 
  private:
   void on_clock();
+  void settle();
   void decide();
+  void count();
   // Whether this job's first `streams` streams are out in all columns.
   bool streams_are_out(std::int64_t streams) const;
+  bool may_load() const;
 
   int rows_;
   bool double_buffer_;
   const TileFeed& tiles_;
+  TileGate* gate_ = nullptr;
+  sc_core::sc_time cycle_;
   bool done_ = true;
   sc_core::sc_time started_;
   bool loading_ = false, weights_ready_ = false, feeding_ = false;
@@ -134,7 +143,11 @@ class Sequencer : public sc_core::sc_module {
   std::int64_t feed_position_ = 0, feed_length_ = 0;
   std::int64_t loads_begun_ = 0, streams_begun_ = 0;
   std::int64_t streams_before_ = 0;  // of earlier jobs
+  std::int64_t streams_told_ = 0;    // of this job, to the gate
+  TileGate::Wait wait_ = TileGate::Wait::none;
+  CycleBreakdown counts_;
   sc_core::sc_event settled_{"settled"};
+  sc_core::sc_event decision_{"decision"};
 };
 
 }  // namespace kintsugi::array

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <initializer_list>
 #include <utility>
+
+#include "array/job_registers.h"
+#include "array/launch_check.h"
 
 namespace kintsugi::array {
 namespace {
@@ -23,29 +25,16 @@ bool read_only(Register which) {
   return which < Register::batch && which != Register::control;
 }
 
-// Byte counts stay far below 2^63, so that products of sizes cannot overflow anywhere behind the registers.
-constexpr std::int64_t kMostBytes = std::int64_t{1} << 40;
-
-bool product_fits(std::initializer_list<std::int64_t> factors) {
-  std::int64_t product = 1;
-  for (const std::int64_t factor : factors) {
-    if (factor > kMostBytes / product) return false;
-    product *= factor;
+bool known_value(Register which, std::uint64_t value) {
+  switch (which) {
+    case Register::flags:
+      return value <= (kRequantize | kRelu | kPool | kNext) &&
+             ((value & kRequantize) != 0 || (value & (kRelu | kPool)) == 0);
+    case Register::vector_kind:
+      return value <= static_cast<std::uint64_t>(VectorKind::local_response_norm);
+    default:
+      return true;
   }
-  return true;
-}
-
-bool makes_layer(const LayerShape& s) {
-  for (const std::int64_t size :
-       {s.batch, s.in_h, s.in_w, s.in_c, s.kernel_h, s.kernel_w, s.stride, s.groups, s.out_c}) {
-    if (size < 1 || size > kMostBytes) return false;
-  }
-  if (s.padding < 0 || s.padding > kMostBytes) return false;
-  if (s.in_c % s.groups != 0 || s.out_c % s.groups != 0) return false;
-  if (s.kernel_h > s.in_h + 2 * s.padding || s.kernel_w > s.in_w + 2 * s.padding) return false;
-  return product_fits({s.batch, s.in_h, s.in_w, s.in_c}) &&
-         product_fits({s.kernel_h, s.kernel_w, s.in_c, s.out_c}) &&
-         product_fits({s.batch, s.out_h(), s.out_w(), s.out_c, 4});
 }
 
 }  // namespace
@@ -114,16 +103,13 @@ AccessResult RegisterFile::write_register(std::uint64_t offset, std::span<const 
     value = (value & ~(std::uint64_t{0xFFFFFFFF} << shift)) | (std::uint64_t{half} << shift);
   }
   if (which == Register::control) {
-    const bool known =
-        value == kStart || value == kAcknowledge || value == kClearFaults || value == kLoadFaults;
+    const bool known = value == kStart || value == kAcknowledge || value == kClearFaults ||
+                       value == kLoadFaults || value == kStartVector;
     if (!known || busy()) return AccessResult::refused;
     command_ = static_cast<std::uint32_t>(value);
     return AccessResult::ok;
   }
-  if (busy()) return AccessResult::refused;
-  if (which == Register::flags && value != 0 && value != kRequantize && value != (kRequantize | kRelu)) {
-    return AccessResult::refused;
-  }
+  if (busy() || !known_value(which, value)) return AccessResult::refused;
   at(which) = value;
   return AccessResult::ok;
 }
@@ -159,27 +145,27 @@ std::uint32_t RegisterFile::take_command() {
   return std::exchange(command_, 0);
 }
 
-std::optional<JobRequest> RegisterFile::job() const {
-  const auto size = [&](Register which) { return static_cast<std::int64_t>(at(which)); };
-  JobRequest request;
-  request.shape = {.batch = size(Register::batch),
-                   .in_h = size(Register::in_h),
-                   .in_w = size(Register::in_w),
-                   .in_c = size(Register::in_c),
-                   .kernel_h = size(Register::kernel_h),
-                   .kernel_w = size(Register::kernel_w),
-                   .stride = size(Register::stride),
-                   .padding = size(Register::padding),
-                   .groups = size(Register::groups),
-                   .out_c = size(Register::out_c)};
-  if (!makes_layer(request.shape)) return std::nullopt;
-  request.activations = at(Register::activations);
-  request.weights = at(Register::weights);
-  request.output = at(Register::output);
-  request.requantization = at(Register::requantization);
-  request.requantize = (at(Register::flags) & kRequantize) != 0;
-  request.relu = (at(Register::flags) & kRelu) != 0;
-  return request;
+std::optional<LayerLaunch> RegisterFile::layer_job() const {
+  LayerLaunch launch = layer_in_registers([this](Register which) { return at(which); });
+  if (!makes_layer(launch.shape)) return std::nullopt;
+  if (launch.pool && !makes_pool(launch.pool->window, launch.shape)) return std::nullopt;
+  if (launch.next && !makes_layer(launch.next->shape)) launch.next.reset();
+  return launch;
+}
+
+std::optional<VectorLaunch> RegisterFile::vector_job() const {
+  const VectorLaunch launch = vector_in_registers([this](Register which) { return at(which); });
+  // Factors are 32 bits wide; what a register holds beyond them is not cut off silently.
+  const auto narrow = [&](Register which) {
+    const auto value = static_cast<std::int64_t>(at(which));
+    return value == static_cast<std::int32_t>(value);
+  };
+  if (launch.kind == VectorLaunch::Kind::add &&
+      !(narrow(Register::add_multiplier_a) && narrow(Register::add_multiplier_b) &&
+        narrow(Register::add_shift)))
+    return std::nullopt;
+  if (!vector_problem(launch).empty()) return std::nullopt;
+  return launch;
 }
 
 void RegisterFile::clear_faults() {
@@ -205,10 +191,9 @@ void RegisterFile::begin_job() {
   at(Register::error) = static_cast<std::uint64_t>(JobError::none);
 }
 
-void RegisterFile::end_job(JobError error, std::int64_t cycles, std::int64_t stall_cycles) {
+void RegisterFile::end_job(JobError error, const LaunchReport& report) {
   at(Register::error) = static_cast<std::uint64_t>(error);
-  at(Register::cycles) = static_cast<std::uint64_t>(cycles);
-  at(Register::stall_cycles) = static_cast<std::uint64_t>(stall_cycles);
+  for (const auto& [which, value] : registers_of(report)) at(which) = value;
   at(Register::status) = error == JobError::none ? kDone : kDone | kFailed;
 }
 

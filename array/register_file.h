@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include "array/layer_shape.h"
+#include "array/accelerator.h"
 #include "array/register_map.h"
 #include "configs/chip.h"
 #include "faults/array_faults.h"
@@ -25,21 +25,6 @@ enum class AccessResult {
   refused       // a job is running, or the value is not one of the register's
 };
 
-// What the registers ask for.
-struct JobRequest {
-  LayerShape shape;
-  std::uint64_t activations = 0;
-  std::uint64_t weights = 0;
-  std::uint64_t output = 0;
-  std::uint64_t requantization = 0;
-  bool requantize = false;
-  bool relu = false;
-
-  std::uint64_t output_bytes() const {
-    return static_cast<std::uint64_t>(shape.outputs()) * (requantize ? 1 : 4);
-  }
-};
-
 class RegisterFile {
  public:
   explicit RegisterFile(const configs::ArrayConfig& array);
@@ -50,16 +35,20 @@ class RegisterFile {
   // The command written last, 0 if none since the last call.
   std::uint32_t take_command();
 
-  // The job, or nullopt if the sizes make no layer (zero, negative, not divisible by groups, a kernel larger
-  // than its padded input, or so large that byte counts pass 2^40).
-  std::optional<JobRequest> job() const;
+  // The layer that START begins, or nullopt if the sizes make no layer or no pooled map (zero, negative, not
+  // divisible by groups, a kernel larger than its padded input, or so large that byte counts pass 2^40).
+  // Addresses are not looked at. Without kNext, or if the sizes of the next layer make none, it has no
+  // `next`.
+  std::optional<LayerLaunch> layer_job() const;
+  // The pass that START VECTOR begins, or nullopt if the sizes or numbers are not those of one.
+  std::optional<VectorLaunch> vector_job() const;
 
   void clear_faults();
   // What the windows hold now.
   faults::ArrayFaults faults() const;
 
   void begin_job();
-  void end_job(JobError error, std::int64_t cycles, std::int64_t stall_cycles);
+  void end_job(JobError error, const LaunchReport& report = {});
   void acknowledge();
 
  private:

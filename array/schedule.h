@@ -6,8 +6,8 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
 
+#include "array/layer_cost.h"
 #include "array/layer_shape.h"
 
 namespace kintsugi::array {
@@ -29,14 +29,10 @@ constexpr std::int64_t stream_cycles(std::int64_t m, std::int64_t rows, std::int
   return m + rows + cols - 2;
 }
 
-// A chain of tiles with stream lengths `m`, weights loaded through the pipe, ideal memory.
-// Double-buffered: R + Σ_{i<T} max(M_i, R) + M_T + R + C − 2. Otherwise Σ (R + M_i + R + C − 2), as
-// SCALE-Sim. No tiles: 0.
-std::int64_t chain_cycles(std::span<const std::int64_t> m, std::int64_t rows, std::int64_t cols,
-                          bool weight_double_buffer);
-
-// A whole layer: its tiles of all groups in one chain, in the order of Tiling.
-std::int64_t layer_cycles(const LayerShape& shape, const Tiling& tiling, std::int64_t rows, std::int64_t cols,
-                          bool weight_double_buffer);
+// A whole layer with ideal memory: its tiles of all groups in one chain, in the order of Tiling.
+// Double-buffered it takes R + Σ_{i<T} max(M_i, R) + M_T + R + C − 2 cycles, otherwise Σ (R + M_i + R + C −
+// 2), as SCALE-Sim.
+CycleBreakdown ideal_breakdown(const LayerShape& shape, const Tiling& tiling, std::int64_t rows,
+                               std::int64_t cols, bool weight_double_buffer);
 
 }  // namespace kintsugi::array

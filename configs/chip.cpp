@@ -2,24 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "configs/memory_reader.h"
+
 namespace kintsugi::configs {
 namespace {
-
-// A mapping asks for the real memory system; only the word `ideal` means something today.
-void read_memory(Section& chip) {
-  const YAML::Node memory = chip.raw("memory");
-  if (!memory.IsDefined()) return;
-  if (memory.IsMap()) {
-    chip.error("memory",
-               "the memory system (dram, unified_buffer, weight_fifo, accumulators) is not simulated "
-               "yet; write 'memory: ideal'");
-    return;
-  }
-  if (!memory.IsScalar() || memory.Scalar() != "ideal")
-    chip.error("memory",
-               fmt::format("'memory' must be ideal, the only memory that is simulated yet, but is {}",
-                           memory.IsScalar() ? "'" + memory.Scalar() + "'" : "something else"));
-}
 
 ArrayConfig read_array(Section array) {
   ArrayConfig config;
@@ -55,7 +41,8 @@ ChipConfig read_chip(const std::filesystem::path& file, const Overrides& overrid
     config.convolution = mapping->choice<ConvolutionMapping>(
         "convolution", {{"im2col", ConvolutionMapping::im2col}, {"channel", ConvolutionMapping::channel}},
         config.convolution);
-  read_memory(chip);
+  config.memory = read_memory(chip, config.array);
+  config.energy = read_energy(chip, config.array);
   config.fault_map = chip.optional_path("fault_map");
   config.bypass_map = chip.optional_path("bypass_map");
   if (config.bypass_map && config.array.bypass == Bypass::none)

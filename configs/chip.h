@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "configs/memory.h"
 #include "configs/yaml_reader.h"
 
 namespace kintsugi::configs {
@@ -25,19 +26,30 @@ struct ArrayConfig {
   Bypass bypass = Bypass::fap;
 };
 
+// Energies in picojoules per action. What counts as how many actions: docs/commands.md, "Energy".
+struct EnergyConfig {
+  double mac = 0;  // one multiply-accumulate at the array's operand width
+  double register_byte = 0;
+  double accumulator_byte = 0;
+  double buffer_byte = 0;
+  double dram_byte = 0;
+};
+
 struct ChipConfig {
   std::filesystem::path file;
   std::string name;
   ArrayConfig array;
   double clock_mhz = 700;
   ConvolutionMapping convolution = ConvolutionMapping::im2col;
+  std::optional<MemoryConfig> memory;  // none: ideal, no stalls and accumulators of any depth
+  std::optional<EnergyConfig> energy;
   // Resolved against the chip file's folder.
   std::optional<std::filesystem::path> fault_map;
   std::optional<std::filesystem::path> bypass_map;
 };
 
-// Throws common::InputError listing every problem of the file. `memory` other than `ideal` and `dataflow`
-// other than weight_stationary are refused with a message that says they do not exist yet.
+// Throws common::InputError listing every problem of the file. A `dataflow` other than weight_stationary is
+// refused with a message that says it does not exist yet.
 ChipConfig read_chip(const std::filesystem::path& file, const Overrides& overrides = {});
 
 }  // namespace kintsugi::configs

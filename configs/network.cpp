@@ -49,6 +49,11 @@ void read_input_names(Section& layer, LayerConfig& config) {
   layer.error("inputs", "an add needs 'inputs: [a, b]', the names of the two layers whose results it adds");
 }
 
+Unit read_unit(Section& layer) {
+  return layer.choice<Unit>("unit", {{"host", Unit::host}, {"activation_unit", Unit::activation_unit}},
+                            Unit::host);
+}
+
 void read_local_response_norm(Section& layer, LayerConfig& config) {
   config.name = layer.text("name");
   read_input_name(layer, config);
@@ -56,10 +61,7 @@ void read_local_response_norm(Section& layer, LayerConfig& config) {
   config.alpha = layer.real("alpha", 0, 1e6, config.alpha);
   config.beta = layer.real("beta", 0, 100, config.beta);
   config.k = layer.real("k", 1e-6, 1e6, config.k);
-  // 0: the host.
-  if (layer.choice<int>("unit", {{"host", 0}, {"activation_unit", 1}}, 0) == 1)
-    layer.error("unit",
-                "local_response_norm on the chip's activation unit is not available yet; write 'unit: host'");
+  config.unit = read_unit(layer);
 }
 
 LayerConfig read_layer(Section layer) {
@@ -131,6 +133,7 @@ LayerConfig read_layer(Section layer) {
     case add:
       config.name = layer.text("name");
       read_input_names(layer, config);
+      config.unit = read_unit(layer);
       break;
     case local_response_norm:
       read_local_response_norm(layer, config);

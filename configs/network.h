@@ -25,6 +25,9 @@ enum class LayerKind {
   local_response_norm
 };
 
+// Who computes a layer that needs no array: the host, or the chip's activation unit. The bits are the same.
+enum class Unit { host, activation_unit };
+
 struct LayerConfig {
   LayerKind kind = LayerKind::relu;
   // PyTorch state_dict prefix ("fc1", "features.0"); required for linear, conv2d and batch_norm, and for add
@@ -45,6 +48,7 @@ struct LayerConfig {
   bool ceil_mode = false;  // max_pool: sizes are rounded up
   int size = 5;            // local_response_norm: channels summed over
   double alpha = 1e-4, beta = 0.75, k = 1;
+  Unit unit = Unit::host;  // add, local_response_norm
   common::Location where;
 };
 
@@ -73,7 +77,7 @@ struct InputConfig {
 // A residual block: name what is read where it is not the layer before.
 //       - {type: relu, name: a}
 //       - {type: conv2d, name: conv2, out_channels: 6, kernel: 3, padding: 1}
-//       - {type: add, name: sum, inputs: [conv2, a]}
+//       - {type: add, name: sum, inputs: [conv2, a], unit: activation_unit}
 struct NetworkConfig {
   std::filesystem::path file;
   std::string name;

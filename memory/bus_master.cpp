@@ -1,5 +1,7 @@
 #include "memory/bus_master.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -13,6 +15,7 @@ constexpr std::uint64_t kBlockBytes = std::uint64_t{1} << 20;
 
 BusMaster::BusMaster(const char* socket_name) : socket(socket_name) {
   socket.register_invalidate_direct_mem_ptr(this, &BusMaster::invalidate);
+  origin_.initiator = socket.name();
 }
 
 tlm::tlm_response_status BusMaster::transport(tlm::tlm_command command, std::uint64_t address,
@@ -24,13 +27,22 @@ tlm::tlm_response_status BusMaster::transport(tlm::tlm_command command, std::uin
   transaction.set_data_length(length);
   transaction.set_streaming_width(length);
   transaction.set_response_status(tlm::TLM_INCOMPLETE_RESPONSE);
+  origin_.refusal.clear();
+  const OriginScope scope(transaction, origin_);
   socket->b_transport(transaction, delay_);
-  return transaction.get_response_status();
+  const tlm::tlm_response_status status = transaction.get_response_status();
+  if (status != tlm::TLM_OK_RESPONSE) last_refusal_ = describe_refusal(transaction, origin_);
+  return status;
 }
 
 tlm::tlm_response_status BusMaster::move(tlm::tlm_command command, std::uint64_t address, std::byte* data,
                                          std::uint64_t length) {
-  if (address + length < address) return tlm::TLM_ADDRESS_ERROR_RESPONSE;
+  if (address + length < address) {
+    last_refusal_ =
+        fmt::format("{} of {} bytes at {:#x} by {} runs past the last address of the bus",
+                    command == tlm::TLM_READ_COMMAND ? "read" : "write", length, address, origin_.initiator);
+    return tlm::TLM_ADDRESS_ERROR_RESPONSE;
+  }
   for (std::uint64_t done = 0; done < length;) {
     const std::uint64_t block = std::min(kBlockBytes, length - done);
     const auto status = transport(command, address + done, data + done, static_cast<unsigned int>(block));
@@ -65,6 +77,31 @@ tlm::tlm_response_status BusMaster::read_register(std::uint64_t address, std::ui
 
 tlm::tlm_response_status BusMaster::write_register(std::uint64_t address, std::uint64_t value) {
   return transport(tlm::TLM_WRITE_COMMAND, address, reinterpret_cast<std::byte*>(&value), sizeof(value));
+}
+
+bool BusMaster::debug_read(std::uint64_t address, std::span<std::byte> data) {
+  return debug(tlm::TLM_READ_COMMAND, address, data.data(), data.size());
+}
+
+bool BusMaster::debug_write(std::uint64_t address, std::span<const std::byte> data) {
+  return debug(tlm::TLM_WRITE_COMMAND, address, const_cast<std::byte*>(data.data()), data.size());
+}
+
+bool BusMaster::debug(tlm::tlm_command command, std::uint64_t address, std::byte* data,
+                      std::uint64_t length) {
+  if (address + length < address) return false;
+  for (std::uint64_t done = 0; done < length;) {
+    const auto block = static_cast<unsigned int>(std::min(kBlockBytes, length - done));
+    tlm::tlm_generic_payload transaction;
+    transaction.set_command(command);
+    transaction.set_address(address + done);
+    transaction.set_data_ptr(reinterpret_cast<unsigned char*>(data + done));
+    transaction.set_data_length(block);
+    transaction.set_streaming_width(block);
+    if (socket->transport_dbg(transaction) != block) return false;
+    done += block;
+  }
+  return true;
 }
 
 std::byte* BusMaster::direct(std::uint64_t address, std::uint64_t length) {

@@ -2,7 +2,8 @@
 // otherwise.
 //
 // A member of the module that owns the traffic; its socket becomes that module's. Calls come from an
-// SC_THREAD. Delays that targets annotate are collected, and spent by synchronise().
+// SC_THREAD. Delays that targets annotate are collected, and spent by synchronise(). Transactions carry their
+// Origin (memory/origin.h).
 #pragma once
 
 #include <tlm.h>
@@ -12,7 +13,10 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <systemc>
+
+#include "memory/origin.h"
 
 namespace kintsugi::memory {
 
@@ -31,6 +35,15 @@ class BusMaster {
   tlm::tlm_response_status read_register(std::uint64_t address, std::uint64_t& value);
   tlm::tlm_response_status write_register(std::uint64_t address, std::uint64_t value);
 
+  // Why the last access that was refused was refused, for the user to read: target, initiator, command,
+  // length, address, and what is allowed. Empty if none was.
+  const std::string& last_refusal() const { return last_refusal_; }
+
+  // By debug transactions: no time passes and nobody counts the traffic. False if not all bytes have a target
+  // that lets them be read or written so; what could be moved has been.
+  bool debug_read(std::uint64_t address, std::span<std::byte> data);
+  bool debug_write(std::uint64_t address, std::span<const std::byte> data);
+
   // The bytes themselves, if DMI is granted for all of them; nullptr otherwise. Good until the next wait.
   std::byte* direct(std::uint64_t address, std::uint64_t length);
 
@@ -46,10 +59,13 @@ class BusMaster {
                                      unsigned int length);
   tlm::tlm_response_status move(tlm::tlm_command command, std::uint64_t address, std::byte* data,
                                 std::uint64_t length);
+  bool debug(tlm::tlm_command command, std::uint64_t address, std::byte* data, std::uint64_t length);
   void invalidate(sc_dt::uint64 start, sc_dt::uint64 end);
 
   std::optional<tlm::tlm_dmi> dmi_;  // the region granted last
   sc_core::sc_time delay_;
+  Origin origin_;
+  std::string last_refusal_;
 };
 
 }  // namespace kintsugi::memory

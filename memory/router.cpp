@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "memory/origin.h"
+
 namespace kintsugi::memory {
 
 Router::Router(sc_core::sc_module_name name) : sc_core::sc_module(name) {
@@ -34,16 +36,32 @@ int Router::find(std::uint64_t address) const {
   return -1;
 }
 
+std::string Router::mapped() const {
+  std::string text;
+  for (const Range& range : ranges_) {
+    text +=
+        fmt::format("{}{:#x} … {:#x}", text.empty() ? "" : ", ", range.base, range.base + (range.size - 1));
+  }
+  return text.empty() ? "nothing" : text;
+}
+
 void Router::b_transport(int, tlm::tlm_generic_payload& transaction, sc_core::sc_time& delay) {
   const std::uint64_t address = transaction.get_address();
   const int target = find(address);
   if (target < 0 || transaction.get_data_length() > ranges_[target].size - (address - ranges_[target].base)) {
-    transaction.set_response_status(tlm::TLM_ADDRESS_ERROR_RESPONSE);
+    refuse(transaction, tlm::TLM_ADDRESS_ERROR_RESPONSE, name(),
+           target < 0 ? fmt::format("reaches no target; mapped are {}", mapped())
+                      : fmt::format("runs past the end of {:#x} … {:#x}, which is one target's",
+                                    ranges_[target].base, ranges_[target].base + (ranges_[target].size - 1)));
     return;
   }
-  transaction.set_address(address - ranges_[target].base);
+  const std::uint64_t base = ranges_[target].base;
+  Origin* origin = transaction.get_extension<Origin>();
+  transaction.set_address(address - base);
+  if (origin != nullptr) origin->base += base;
   to_targets_[target]->b_transport(transaction, delay);
   transaction.set_address(address);
+  if (origin != nullptr) origin->base -= base;
 }
 
 unsigned int Router::transport_dbg(int, tlm::tlm_generic_payload& transaction) {

@@ -1,8 +1,9 @@
 // Interconnect: any number of initiators, targets by address range, no time of its own.
 //
 // A transaction goes to the target whose range holds its first byte, with its address made relative to that
-// range (and restored on the way back, as TLM-2.0 asks). One that hits no range, or runs past the end of its
-// range, is answered with an address error. DMI regions are translated and cut to the range.
+// range (and restored on the way back, as TLM-2.0 asks; its Origin remembers). One that hits no range, or
+// runs past the end of its range, is answered with an address error. DMI regions are translated and cut to
+// the range.
 #pragma once
 
 #include <tlm.h>
@@ -10,6 +11,7 @@
 #include <tlm_utils/multi_passthrough_target_socket.h>
 
 #include <cstdint>
+#include <string>
 #include <systemc>
 #include <vector>
 
@@ -38,6 +40,8 @@ class Router : public sc_core::sc_module {
   void add_range(std::uint64_t base, std::uint64_t size);
   // Index of the range that holds `address`, −1 if none.
   int find(std::uint64_t address) const;
+  // "0x0 … 0xfff, 0x10000 … 0x100ff"
+  std::string mapped() const;
 
   void b_transport(int initiator, tlm::tlm_generic_payload& transaction, sc_core::sc_time& delay);
   unsigned int transport_dbg(int initiator, tlm::tlm_generic_payload& transaction);

@@ -94,7 +94,7 @@ done
 listed() {  # listed WORD FILE...: the word stands in one of the CMakeLists.txt
   local word=$1
   shift
-  without_comments "$@" | tr '()\n\t' '    ' | tr ' ' '\n' | grep -qxE "${word//./\\.}"
+  without_comments "$@" | tr '()\n\t' '    ' | tr ' ' '\n' | grep -xE "${word//./\\.}" >/dev/null  # not -q: it would leave the pipe early
 }
 while read -r file; do
   list=$(dirname "$file")

@@ -14,6 +14,7 @@
 #include "configs/network.h"
 #include "faults/fault_map_io.h"
 #include "sim/host.h"
+#include "sim/timeline.h"
 #include "sim/topology_execution.h"
 #include "workloads/deployed.h"
 #include "workloads/float_forward.h"
@@ -118,6 +119,17 @@ faults::ArrayFaults compile_faults(const ExecutionRequest& request, const Faults
 struct Bench {
   common::ThreadPool& pool;
   WaveformWriter* waveform = nullptr;  // may be null
+  TimelineWriter* timeline = nullptr;  // may be null
+
+  workloads::LayerHooks hooks() const {
+    if (timeline == nullptr) return {};
+    return {[writer = timeline](const std::string& layer) { writer->begin_layer(layer); },
+            [writer = timeline](std::int64_t cycles) { writer->end_layer(cycles); }};
+  }
+  array::TimelineSink sink() const {
+    if (timeline == nullptr) return {};
+    return [writer = timeline](const array::TimelineEvent& event) { (*writer)(event); };
+  }
 };
 
 // SystemC cannot elaborate twice in a process, so nothing is gained by taking a platform down, and a large
@@ -134,12 +146,8 @@ TlmAccelerator& build_platform(const ExecutionRequest& request, const Bench& ben
       waveform->sample(array, cycle);
     });
   }
+  if (bench.timeline != nullptr) device.observe_timeline(bench.sink());
   return device;
-}
-
-double utilization(std::int64_t macs, std::int64_t cycles, const configs::ArrayConfig& array) {
-  const double slots = static_cast<double>(cycles) * array.rows * array.cols;
-  return slots > 0 ? static_cast<double>(macs) / slots : 0;
 }
 
 // ---- GEMM ----
@@ -192,25 +200,25 @@ void run_gemm(const ExecutionRequest& request, const Faults& read, const Bench& 
   device.load_faults(result.faults);
   device.data_to_device(0, array::as_device_bytes(std::span(activations.data)));
   device.data_to_device(at_weights, array::as_device_bytes(std::span(weights.data)));
-  const array::LaunchReport cost = device.launch({shape, 0, at_weights, at_output, std::nullopt, false});
-  result.output = workloads::Tensor<std::int32_t>({m, n});
-  const auto bytes = std::as_writable_bytes(std::span(result.output.data));
-  device.data_from_device(at_output, bytes);
-  result.layer_digests = {common::sha256({reinterpret_cast<const char*>(bytes.data()), bytes.size()})};
-
-  const configs::ArrayConfig& array = request.chip.array;
+  array::LayerLaunch launch;
+  launch.shape = shape;
+  launch.weights = at_weights;
+  launch.output = at_output;
   workloads::LayerReport layer;
   layer.layer = "gemm";
   layer.m = m;
   layer.k = k;
   layer.n = n;
-  layer.tiles = array::make_tiling(shape, array.rows, array.cols, request.chip.convolution).tiles();
-  layer.cycles = cost.cycles;
-  layer.stall_cycles = cost.stall_cycles;
-  layer.macs = shape.macs();
-  layer.utilization = utilization(layer.macs, layer.cycles, array);
   layer.mapped_fault_rate = mapped_rate(k, n, result.faults);
+  const workloads::LayerHooks hooks = bench.hooks();
+  if (hooks.begin) hooks.begin(layer.layer);
+  workloads::add_launch(layer, launch, device.launch(launch), request.chip);
+  if (hooks.end) hooks.end(layer.cycles);
   result.layers = {layer};
+  result.output = workloads::Tensor<std::int32_t>({m, n});
+  const auto bytes = std::as_writable_bytes(std::span(result.output.data));
+  device.data_from_device(at_output, bytes);
+  result.layer_digests = {common::sha256({reinterpret_cast<const char*>(bytes.data()), bytes.size()})};
 }
 
 // ---- Networks ----
@@ -287,8 +295,10 @@ Prepared prepare(const ExecutionRequest& request, const Faults& read, const work
 double fault_free_accuracy(const ExecutionRequest& request, const workloads::Network& network,
                            const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images,
                            common::ThreadPool& pool) {
-  // The same bits at every fidelity, so the fastest one is asked.
-  array::FunctionalAccelerator device(request.chip, &pool);
+  // The same bits at every fidelity and with any memory, so the fastest are asked.
+  configs::ChipConfig chip = request.chip;
+  chip.memory.reset();
+  array::FunctionalAccelerator device(chip, &pool);
   const auto none = faults::fault_free(request.chip.array.rows, request.chip.array.cols);
   device.load_faults(none);
   const auto run =
@@ -314,7 +324,7 @@ void run_network(const ExecutionRequest& request, const Faults& read, const Benc
   std::vector<common::Sha256> digests(network.stages.size());
   workloads::InferenceResult run = workloads::infer(
       device, network, prepared.here, images, std::min(workload.batch, images.size()), result.faults,
-      [&](std::size_t stage, std::span<const std::byte> raw) { digests[stage].add(raw); });
+      [&](std::size_t stage, std::span<const std::byte> raw) { digests[stage].add(raw); }, bench.hooks());
   result.layers = std::move(run.layers);
   result.logits = std::move(run.logits);
   if (!workload.dataset.random) result.accuracy = workloads::accuracy(run.predicted, images.labels);
@@ -336,13 +346,13 @@ void run_topology(const ExecutionRequest& request, const Faults& read, const Ben
   result.faults = compile_faults(request, read, {});
   const auto layers = workloads::read_topology(request.workload.topology->topology);
   if (request.fidelity == configs::Fidelity::functional) {
-    result.layers = topology_costs(layers, request.chip, result.faults);
+    result.layers = topology_costs(layers, request.chip, result.faults, bench.hooks(), bench.sink());
     return;
   }
   const std::uint64_t needed = topology_memory(layers, request.workload.topology->topology);
   TlmAccelerator& device = build_platform(request, bench, std::max(needed, TlmAccelerator::kDefaultMemory));
   device.load_faults(result.faults);
-  result.layers = measure_topology(layers, device, result.faults);
+  result.layers = measure_topology(layers, device, result.faults, bench.hooks());
 }
 
 }  // namespace
@@ -353,7 +363,9 @@ ExecutionResult execute(const ExecutionRequest& request) {
   ExecutionResult result;
   std::optional<WaveformWriter> waveform;
   if (request.waveform) waveform.emplace(*request.waveform);
-  const Bench bench{pool, waveform ? &*waveform : nullptr};
+  std::optional<TimelineWriter> timeline;
+  if (request.timeline) timeline.emplace(request.chip.clock_mhz);
+  const Bench bench{pool, waveform ? &*waveform : nullptr, timeline ? &*timeline : nullptr};
   if (request.workload.gemm) {
     run_gemm(request, read, bench, result);
   } else if (request.workload.topology) {
@@ -362,6 +374,10 @@ ExecutionResult execute(const ExecutionRequest& request) {
     run_network(request, read, bench, result);
   }
   if (waveform) result.waveform_cycles = waveform->finish();
+  if (timeline) {
+    timeline->finish(*request.timeline, request.chip.name);
+    result.timeline_events = timeline->events();
+  }
   for (const workloads::LayerReport& layer : result.layers) {
     result.cycles += layer.cycles;
     result.stall_cycles += layer.stall_cycles;

@@ -15,6 +15,7 @@
 #include "faults/report.h"
 #include "sim/waveform.h"
 #include "workloads/inference.h"
+#include "workloads/layer_report.h"
 
 namespace kintsugi::sim {
 
@@ -30,6 +31,8 @@ struct ExecutionRequest {
   configs::Overrides overrides;             // for the network file
   bool reference_accuracies = true;         // also run the network in float and on the fault-free chip
   std::optional<WaveformRequest> waveform;  // pe and cycle only
+  // Where to write the timeline (sim/timeline.h); chips with a memory system only.
+  std::optional<std::filesystem::path> timeline;
 };
 
 struct ExecutionResult {
@@ -45,8 +48,9 @@ struct ExecutionResult {
   std::vector<std::string> layer_digests;     // SHA-256 of every layer's raw output bytes, in layer order;
                                               // empty where nothing was computed (topologies, functional)
   std::int64_t waveform_cycles = 0;           // how many cycles the waveform has
-  faults::FaultReport fault_report;           // what the faults mean under this bypass
-  std::vector<std::int32_t> predicted;        // a network's arg-max per image; empty for GEMMs
+  std::size_t timeline_events = 0;
+  faults::FaultReport fault_report;     // what the faults mean under this bypass
+  std::vector<std::int32_t> predicted;  // a network's arg-max per image; empty for GEMMs
 };
 
 // Reads the maps that the chip file names unless the request brings its own (chip files carry paths only).

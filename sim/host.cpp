@@ -7,17 +7,18 @@
 #include <utility>
 #include <vector>
 
+#include "array/layer_plan.h"
+#include "common/diagnostics.h"
 #include "sim/platform.h"
 #include "sim/sanitizer_stack.h"
 
 namespace kintsugi::sim {
 namespace {
 
-void require_ok(tlm::tlm_response_status status, const char* what, std::uint64_t address,
-                std::uint64_t length) {
+// `bus` is what the access went over: it knows who refused it, and why.
+void require_ok(tlm::tlm_response_status status, const memory::BusMaster& bus, const char* what) {
   if (status == tlm::TLM_OK_RESPONSE) return;
-  const std::string text = fmt::format("{} of {} bytes at address {:#x} was refused ({})", what, length,
-                                       address, static_cast<int>(status));
+  const std::string text = fmt::format("{} refused: {}", what, bus.last_refusal());
   if (status == tlm::TLM_ADDRESS_ERROR_RESPONSE) throw std::out_of_range(text);
   throw std::runtime_error(text);
 }
@@ -66,24 +67,22 @@ void Host::serve() {
 }
 
 void Host::write_register(array::Register which, std::uint64_t value) {
-  const std::uint64_t address = registers_ + offset_of(which);
-  require_ok(bus.write_register(address, value), "register write", address, 8);
+  require_ok(bus.write_register(registers_ + offset_of(which), value), bus, "register write");
 }
 
 std::uint64_t Host::read_register(array::Register which) {
-  const std::uint64_t address = registers_ + offset_of(which);
   std::uint64_t value = 0;
-  require_ok(bus.read_register(address, value), "register read", address, 8);
+  require_ok(bus.read_register(registers_ + offset_of(which), value), bus, "register read");
   return value;
 }
 
 void Host::write_window(std::uint64_t offset, std::span<const std::byte> data) {
-  require_ok(bus.write(registers_ + offset, data), "window write", registers_ + offset, data.size());
+  require_ok(bus.write(registers_ + offset, data), bus, "window write");
 }
 
-void Host::run_job() {
+void Host::run_job(array::Control start) {
   bus.synchronise();  // what was written before START must have arrived
-  write_register(array::Register::control, array::kStart);
+  write_register(array::Register::control, start);
   if (!interrupt.read()) wait(interrupt.posedge_event());
   interrupt_time_ = sc_core::sc_time_stamp();
   write_register(array::Register::control, array::kAcknowledge);
@@ -106,73 +105,78 @@ TlmAccelerator::TlmAccelerator(const configs::ChipConfig& chip, configs::Fidelit
 
 TlmAccelerator::~TlmAccelerator() = default;
 
+void TlmAccelerator::require_memory(const char* what, array::DeviceAddress address,
+                                    std::uint64_t bytes) const {
+  const bool on_chip = address >= array::kBufferBase && buffer_bytes() > 0;
+  const std::uint64_t base = on_chip ? array::kBufferBase : 0;
+  const std::uint64_t size = on_chip ? buffer_bytes() : memory_bytes_;
+  if (address - base <= size && bytes <= size - (address - base)) return;
+  throw std::out_of_range(fmt::format("{} of {} bytes at address {:#x}: the device's {} ends at {:#x}", what,
+                                      bytes, address, on_chip ? "unified buffer" : "memory", base + size));
+}
+
 void TlmAccelerator::data_to_device(array::DeviceAddress address, std::span<const std::byte> data) {
-  // The bus reaches further than memory does; the interface promises memory.
-  if (address > memory_bytes_ || data.size() > memory_bytes_ - address) {
-    throw std::out_of_range(fmt::format("write of {} bytes at address {:#x}: device memory ends at {:#x}",
-                                        data.size(), address, memory_bytes_));
-  }
+  require_memory("write", address, data.size());  // the bus reaches further than memory does
   Host& host = platform_->host;
-  host.perform([&] { require_ok(host.bus.write(address, data), "write", address, data.size()); });
+  host.perform([&] { require_ok(host.bus.write(address, data), host.bus, "write"); });
 }
 
 void TlmAccelerator::data_from_device(array::DeviceAddress address, std::span<std::byte> data) {
-  if (address > memory_bytes_ || data.size() > memory_bytes_ - address) {
-    throw std::out_of_range(fmt::format("read of {} bytes at address {:#x}: device memory ends at {:#x}",
-                                        data.size(), address, memory_bytes_));
-  }
+  require_memory("read", address, data.size());
   Host& host = platform_->host;
-  host.perform([&] { require_ok(host.bus.read(address, data), "read", address, data.size()); });
+  host.perform([&] { require_ok(host.bus.read(address, data), host.bus, "read"); });
 }
 
 array::LaunchReport TlmAccelerator::launch(const array::LayerLaunch& launch) {
-  using array::Register;
-  array::check_launch(launch);
+  array::check_launch(launch, chip_);
+  if (chip_.memory) array::LayerPlan(launch, chip_);  // says what does not fit
   const array::LayerShape& shape = launch.shape;
-  const std::array<std::pair<Register, std::uint64_t>, 15> job = {{
-      {Register::batch, shape.batch},
-      {Register::in_h, shape.in_h},
-      {Register::in_w, shape.in_w},
-      {Register::in_c, shape.in_c},
-      {Register::kernel_h, shape.kernel_h},
-      {Register::kernel_w, shape.kernel_w},
-      {Register::stride, shape.stride},
-      {Register::padding, shape.padding},
-      {Register::groups, shape.groups},
-      {Register::out_c, shape.out_c},
-      {Register::activations, launch.activations},
-      {Register::weights, launch.weights},
-      {Register::output, launch.output},
-      {Register::requantization, launch.requantization.value_or(0)},
-      {Register::flags,
-       (launch.requantization ? array::kRequantize : 0u) | (launch.relu ? array::kRelu : 0u)},
-  }};
+  require_memory("activations", launch.activations, static_cast<std::uint64_t>(shape.activation_bytes()));
+  require_memory("weights", launch.weights, static_cast<std::uint64_t>(shape.weight_bytes()));
+  require_memory("output", launch.output,
+                 static_cast<std::uint64_t>(shape.outputs()) * (launch.requantization ? 1 : 4));
+  return run(array::registers_of(launch), array::kStart);
+}
+
+array::LaunchReport TlmAccelerator::launch(const array::VectorLaunch& launch) {
+  array::check_launch(launch, chip_);
+  return run(array::registers_of(launch), array::kStartVector);
+}
+
+array::LaunchReport TlmAccelerator::run(const array::RegisterValues& job, array::Control start) {
+  using array::JobError;
+  using array::Register;
   array::LaunchReport report;
   Host& host = platform_->host;
   host.perform([&] {
     for (const auto& [which, value] : job) host.write_register(which, value);
-    host.run_job();
-    const auto error = static_cast<array::JobError>(host.read_register(Register::error));
+    host.run_job(start);
+    const auto error = static_cast<JobError>(host.read_register(Register::error));
     switch (error) {
-      case array::JobError::none:
+      case JobError::none:
         break;
-      case array::JobError::bad_shape:
-      case array::JobError::bad_requantization:
+      case JobError::bad_shape:
+      case JobError::bad_requantization:
+      case JobError::bad_vector:
         throw std::invalid_argument(fmt::format("launch refused: {}", to_string(error)));
-      case array::JobError::activations_unreadable:
-      case array::JobError::weights_unreadable:
-      case array::JobError::requantization_unreadable:
-      case array::JobError::output_unwritable:
-        throw std::out_of_range(fmt::format(
-            "launch refused: {} (activations {} bytes at {:#x}, weights {} bytes at {:#x}, output at {:#x}, "
-            "memory ends at {:#x})",
-            to_string(error), shape.activation_bytes(), launch.activations, shape.weight_bytes(),
-            launch.weights, launch.output, memory_bytes_));
+      case JobError::buffer_too_small:
+        throw common::InputError(
+            fmt::format("launch refused: {}; give the chip a larger 'memory: unified_buffer: size_kib'",
+                        to_string(error)));
+      case JobError::activations_unreadable:
+      case JobError::weights_unreadable:
+      case JobError::requantization_unreadable:
+      case JobError::output_unwritable:
+        throw std::out_of_range(
+            fmt::format("launch refused: {} (device memory ends at {:#x})", to_string(error), memory_bytes_));
     }
-    report.cycles = static_cast<std::int64_t>(host.read_register(Register::cycles));
-    report.stall_cycles = static_cast<std::int64_t>(host.read_register(Register::stall_cycles));
+    report = array::report_in_registers([&](Register which) { return host.read_register(which); });
   });
   return report;
+}
+
+void TlmAccelerator::observe_timeline(array::TimelineSink sink) {
+  platform_->array.observe_timeline(std::move(sink));
 }
 
 void TlmAccelerator::observe(

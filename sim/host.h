@@ -14,6 +14,7 @@
 
 #include "array/accelerator.h"
 #include "array/clocked_array.h"
+#include "array/job_registers.h"
 #include "array/register_map.h"
 #include "configs/fidelity.h"
 #include "memory/bus_master.h"
@@ -44,8 +45,9 @@ class Host : public sc_core::sc_module {
   std::uint64_t read_register(array::Register which);
   // Writes into one of the array target's windows, `offset` bytes from its base.
   void write_window(std::uint64_t offset, std::span<const std::byte> data);
-  // Starts the job that the registers describe, sleeps until the interrupt, acknowledges it.
-  void run_job();
+  // Starts the job that the registers describe (kStart or kStartVector), sleeps until the interrupt,
+  // acknowledges it.
+  void run_job(array::Control start);
 
   // When the last interrupt came.
   const sc_core::sc_time& interrupt_time() const { return interrupt_time_; }
@@ -73,8 +75,10 @@ class TlmAccelerator final : public array::Accelerator {
 
   void data_to_device(array::DeviceAddress address, std::span<const std::byte> data) override;
   void data_from_device(array::DeviceAddress address, std::span<std::byte> data) override;
-  // Throws std::invalid_argument for sizes that make no layer, std::out_of_range for operands outside memory.
+  // Throw std::invalid_argument for what check_launch refuses, std::out_of_range for operands outside memory,
+  // common::InputError if the unified buffer is too small.
   array::LaunchReport launch(const array::LayerLaunch& launch) override;
+  array::LaunchReport launch(const array::VectorLaunch& launch) override;
   // Throws std::invalid_argument if the size is not the array's, or if something is bypassed on a chip
   // without the multiplexer.
   void load_faults(const faults::ArrayFaults& faults) override;
@@ -84,9 +88,15 @@ class TlmAccelerator final : public array::Accelerator {
   // Shows every cycle of a clocked array to `observer`; before faults are loaded. See ArrayTarget::observe.
   void observe(std::function<void(const array::ClockedArray& array, std::int64_t cycle)> observer);
 
+  void observe_timeline(array::TimelineSink sink) override;
+
   const Platform& platform() const { return *platform_; }
 
  private:
+  // Throws std::out_of_range if it is not device memory: DRAM or unified buffer.
+  void require_memory(const char* what, array::DeviceAddress address, std::uint64_t bytes) const;
+  array::LaunchReport run(const array::RegisterValues& job, array::Control start);
+
   configs::ChipConfig chip_;
   std::uint64_t memory_bytes_;
   std::unique_ptr<Platform> platform_;

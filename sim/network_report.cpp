@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "array/layer_shape.h"
+#include "array/layer_plan.h"
 #include "common/csv.h"
 #include "common/text.h"
 #include "sim/text_table.h"
@@ -33,7 +33,7 @@ std::string shortened(const std::string& name) {
 }
 
 std::string gemm_text(const NetworkLayer& layer) {
-  if (layer.groups == 0) return "host";
+  if (layer.groups == 0) return layer.on_activation_unit ? "unit" : "host";
   const std::string size = fmt::format("{}x{}x{}", layer.m, layer.k, layer.n);
   return layer.groups == 1 ? size : fmt::format("{} x{}", size, layer.groups);
 }
@@ -64,14 +64,16 @@ std::vector<NetworkLayer> network_layers(const workloads::Network& network, cons
     layer.parameters = stage.parameter_count();
     layer.macs = stage.macs();
     layer.neurons = network.neurons(s);
+    layer.on_activation_unit = stage.on_activation_unit();
     if (stage.on_chip()) {
       const array::LayerShape shape = stage.layer_shape(1);
       layer.m = shape.m();
       layer.k = shape.k();
       layer.n = shape.n();
       layer.groups = shape.groups;
-      layer.tiles = shape.groups *
-                    array::make_tiling(shape, chip.array.rows, chip.array.cols, chip.convolution).tiles();
+      layer.tiles = shape.groups * array::make_tiling(shape, chip.array.rows, chip.array.cols,
+                                                      chip.convolution, array::accumulator_depth(chip))
+                                       .tiles();
     }
     layers.push_back(std::move(layer));
   }
@@ -107,7 +109,8 @@ std::string network_table(const workloads::Network& network, const configs::Chip
              number(total.tiles)});
   out += table.render(colours);
   out +=
-      "\nFor one image. Output: behind any pooling. GEMM: of each group; 'host': add or normalisation there."
+      "\nFor one image. Output: behind any pooling. GEMM: of each group; 'host', 'unit': add or"
+      "\nnormalisation there, or on the chip's activation unit."
       "\nNeurons: values behind a ReLU, before pooling, and the network's outputs.\n";
   return out;
 }

@@ -10,13 +10,15 @@
 
 namespace kintsugi::sim {
 
-// One stage, for one image. Stages on the host have no GEMM: m, k, n, groups and tiles are 0.
+// One stage, for one image. Stages on the host or the activation unit have no GEMM: m, k, n, groups and tiles
+// are 0.
 struct NetworkLayer {
   std::string name, type;
   workloads::FeatureShape in, out, pooled;  // pooled: as the next stage reads it, before any flatten
   std::int64_t parameters = 0, macs = 0, neurons = 0;
   std::int64_t m = 0, k = 0, n = 0, groups = 0;  // GEMM of one group
   std::int64_t tiles = 0;                        // of all groups
+  bool on_activation_unit = false;
 };
 
 std::vector<NetworkLayer> network_layers(const workloads::Network& network, const configs::ChipConfig& chip);

@@ -2,18 +2,21 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <systemc>
 
 #include "array/array_target_sc.h"
 #include "configs/chip.h"
 #include "configs/fidelity.h"
+#include "memory/buffer_target_sc.h"
 #include "memory/memory_target.h"
 #include "memory/router.h"
 #include "sim/host.h"
 
 namespace kintsugi::sim {
 
-// The address map: memory from 0, the array's registers far above any memory.
+// The address map: memory from 0; with a memory system the unified buffer at array::kBufferBase, the weight
+// FIFO at array::kFifoBase and the accumulators at array::kAccumulatorBase; the array's registers above them.
 inline constexpr std::uint64_t kMemoryBase = 0;
 inline constexpr std::uint64_t kArrayBase = std::uint64_t{1} << 48;
 
@@ -26,6 +29,8 @@ class Platform : public sc_core::sc_module {
   Host host;
   memory::Router bus;
   memory::MemoryTarget memory;
+  // On a chip with a memory system.
+  std::unique_ptr<memory::BufferTarget> unified_buffer, weight_fifo, accumulators;
   array::ArrayTarget array;
   sc_core::sc_signal<bool> interrupt{"interrupt"};
 };

@@ -14,7 +14,7 @@
 #include "sim/execution.h"
 #include "sim/options.h"
 #include "sim/run_report.h"
-#include "workloads/inference.h"
+#include "workloads/layer_report.h"
 #include "workloads/npy.h"
 
 namespace kintsugi::sim {
@@ -55,6 +55,15 @@ ExecutionRequest read_request(const OptionParser& parser) {
                                              parser.has("trace-signals") ? parser.text("trace-signals") : "",
                                              array.rows, array.cols);
   }
+  if (parser.has("timeline")) {
+    if (!request.chip.memory)
+      fail(
+          fmt::format("--timeline: the chip '{}' has ideal memory, so there is nothing to show; give it a "
+                      "memory system, like --set 'chip.memory={{dram: {{bandwidth_gb_s: 34}}}}', or use "
+                      "--trace for the array's registers",
+                      request.chip.name));
+    request.timeline = parser.text("timeline");
+  }
   request.threads = common.threads;
   request.data_dir = common.data_dir;
   request.overrides = common.set;
@@ -71,7 +80,8 @@ void write_results(const std::filesystem::path& out, const RunFiles& files, cons
     workloads::write_npy(out / "predictions.npy",
                          workloads::Tensor<std::int32_t>({images}, result.predicted));
   }
-  common::write_file_atomic(out / "layers.csv", workloads::layers_csv(result.layers));
+  common::write_file_atomic(out / "layers.csv", workloads::layers_csv(result.layers, request.chip));
+  common::write_file_atomic(out / "layers.json", workloads::layers_json(result.layers, request.chip));
   // Last: where it stands, everything else does.
   common::write_file_atomic(out / "summary.yaml", run_summary(files, request, result));
 }
@@ -99,7 +109,8 @@ int run_command(const std::vector<std::string>& arguments) {
       ("fidelity", text("WORD")->default_value("functional"), "pe, cycle or functional")           //
       ("trace", text("FILE"), "write a waveform (VCD); with fidelity pe or cycle")                 //
       ("trace-signals", text("WORDS"),
-       "what the waveform shows, like 'row=0-3 col=0-3 cycle=0-999 show=valid,psum'");
+       "what the waveform shows, like 'row=0-3 col=0-3 cycle=0-999 show=valid,psum'")  //
+      ("timeline", text("FILE"), "write what the memory system and the array do when, for Perfetto (JSON)");
   parser.without("seed");
   parser.reads({"chip", "workload", "network", "fault_map"});
   if (!parser.parse(arguments)) return kExitDone;
@@ -126,10 +137,21 @@ int run_command(const std::vector<std::string>& arguments) {
     throw InputError({parser.common().out.string()},
                      fmt::format("cannot create the folder: {}; choose another --out", code.message()));
   }
+  if (request.timeline && request.timeline->has_parent_path()) {
+    std::filesystem::create_directories(request.timeline->parent_path(), code);
+    if (code)
+      throw InputError(
+          {request.timeline->string()},
+          fmt::format("cannot create its folder: {}; choose another --timeline", code.message()));
+  }
   const ExecutionResult result = execute(request);
   write_results(parser.common().out, files, request, result);
   if (!parser.common().quiet) {
     if (request.waveform) std::cout << waveform_text(request, result) << "\n";
+    if (request.timeline)
+      std::cout << fmt::format(
+          "timeline of {} events in {}; open it with ui.perfetto.dev or chrome://tracing\n\n",
+          result.timeline_events, request.timeline->string());
     std::cout << run_table(request, result, isatty(STDOUT_FILENO) != 0) << "\nresults in "
               << parser.common().out.string() << "\n";
   }

@@ -3,9 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "common/text.h"
 #include "sim/text_table.h"
+#include "workloads/layer_report.h"
 
 namespace kintsugi::sim {
 namespace {
@@ -13,18 +18,6 @@ namespace {
 using common::format_number;
 using common::format_percent;
 using common::yaml_scalar;
-
-std::int64_t macs_of(const ExecutionResult& result) {
-  std::int64_t macs = 0;
-  for (const auto& layer : result.layers) macs += layer.macs;
-  return macs;
-}
-
-double utilization_of(const ExecutionRequest& request, const ExecutionResult& result) {
-  const configs::ArrayConfig& array = request.chip.array;
-  const double slots = static_cast<double>(result.cycles) * array.rows * array.cols;
-  return slots > 0 ? static_cast<double>(macs_of(result)) / slots : 0;
-}
 
 double microseconds(const ExecutionRequest& request, const ExecutionResult& result) {
   return static_cast<double>(result.cycles) / request.chip.clock_mhz;
@@ -34,6 +27,112 @@ std::string duration(double us) {
   if (us < 1e3) return fmt::format("{:.3f} us", us);
   if (us < 1e6) return fmt::format("{:.3f} ms", us / 1e3);
   return fmt::format("{:.3f} s", us / 1e6);
+}
+
+std::string energy_text(double uj) {
+  if (uj < 1e3) return fmt::format("{:.4g} uJ", uj);
+  if (uj < 1e6) return fmt::format("{:.4g} mJ", uj / 1e3);
+  return fmt::format("{:.4g} J", uj / 1e6);
+}
+
+// Four digits that say something, and no exponent for what a table usually holds.
+std::string significant(double value) {
+  return std::abs(value) >= 1000 ? fmt::format("{:.0f}", value) : fmt::format("{:.4g}", value);
+}
+
+// Long names keep their end, which tells layers apart.
+std::string layer_name(const std::string& name) {
+  constexpr std::size_t kLongest = 20;
+  return name.size() <= kLongest ? name : fmt::format("...{}", name.substr(name.size() - (kLongest - 3)));
+}
+
+// What the totals add to the summary: all columns of layers.csv behind those that have a line of their own.
+std::string total_lines(const workloads::LayerReport& total, const configs::ChipConfig& chip) {
+  std::string text;
+  bool begun = false;
+  for (const workloads::ReportCell& cell : workloads::report_cells(total, chip)) {
+    begun |= std::string_view(cell.name) == "mapped_fault_rate";
+    if (!begun) continue;
+    if (const auto* whole = std::get_if<std::int64_t>(&cell.value))
+      text += fmt::format("  {}: {}\n", cell.name, *whole);
+    else if (const auto* number = std::get_if<double>(&cell.value))
+      text += fmt::format("  {}: {}\n", cell.name, format_number(*number));
+  }
+  return text;
+}
+
+std::string layer_table(const std::vector<workloads::LayerReport>& lines, const configs::ChipConfig& chip,
+                        bool colours) {
+  TextTable table;
+  table.column("layer", Align::left);
+  for (const char* header : {"M", "K", "N", "tiles", "cycles", "stalls", "utilisation", "mapped\nPEs",
+                             "active\ncycles", "mapped\nfaults"}) {
+    table.column(header);
+  }
+  for (const workloads::LayerReport& layer : lines) {
+    const auto size = [](std::int64_t value) { return value > 0 ? fmt::format("{}", value) : ""; };
+    const workloads::LayerFigures figures = workloads::figures_of(layer, chip);
+    table.row({{layer_name(layer.layer)},
+               {size(layer.m)},
+               {size(layer.k)},
+               {size(layer.n)},
+               {fmt::format("{}", layer.tiles)},
+               {fmt::format("{}", layer.cycles)},
+               {fmt::format("{}", layer.stall_cycles)},
+               {format_percent(layer.utilization)},
+               {format_percent(figures.mapped_pes)},
+               {format_percent(figures.active_share)},
+               {format_percent(layer.mapped_fault_rate)}});
+  }
+  return table.render(colours);
+}
+
+// Where the cycles went that were not active, in percent of the layer's, and what crossed to and from the
+// DRAM.
+std::string memory_table(const std::vector<workloads::LayerReport>& lines, const configs::ChipConfig& chip,
+                         bool colours) {
+  TextTable table;
+  table.column("layer", Align::left);
+  for (const char* header : {"shift\n%", "pipe\n%", "stall %\nweights", "stall %\nactiv.", "stall %\naccum.",
+                             "stall %\noutput", "DRAM\nMB", "TOPS", "ops per\nbyte", "roofline\nTOPS"}) {
+    table.column(header);
+  }
+  if (chip.energy) table.column("energy\nuJ");
+  for (const workloads::LayerReport& layer : lines) {
+    const workloads::LayerFigures figures = workloads::figures_of(layer, chip);
+    const auto share = [&](std::int64_t cycles) {
+      return layer.cycles > 0 ? fmt::format("{:.1f}", 100.0 * static_cast<double>(cycles) /
+                                                          static_cast<double>(layer.cycles))
+                              : "";
+    };
+    const auto figure = [](const std::optional<double>& value) { return value ? significant(*value) : ""; };
+    const array::CycleBreakdown& in = layer.breakdown;
+    std::vector<TableCell> cells{
+        {layer_name(layer.layer)},      {share(in.weight_shift)},
+        {share(in.pipeline)},           {share(in.stall_weights)},
+        {share(in.stall_activations)},  {share(in.stall_accumulators)},
+        {share(in.stall_output)},       {significant(static_cast<double>(layer.traffic.dram_bytes()) / 1e6)},
+        {significant(figures.tops)},    {figure(figures.intensity_ops_per_byte)},
+        {figure(figures.roofline_tops)}};
+    if (figures.energy) cells.push_back({significant(figures.energy->total())});
+    table.row(std::move(cells));
+  }
+  return table.render(colours);
+}
+
+std::string energy_line(const workloads::Energy& energy) {
+  std::string parts;
+  const auto part = [&](const char* name, double value) {
+    if (value > 0)
+      parts +=
+          fmt::format("{}{} {}", parts.empty() ? "" : ", ", name, format_percent(value / energy.total()));
+  };
+  part("MACs", energy.mac);
+  part("registers", energy.registers);
+  part("accumulators", energy.accumulators);
+  part("buffer", energy.buffer);
+  part("DRAM", energy.dram);
+  return fmt::format("energy: {}{}{}\n", energy_text(energy.total()), parts.empty() ? "" : ": ", parts);
 }
 
 }  // namespace
@@ -66,10 +165,12 @@ std::string run_summary(const RunFiles& files, const ExecutionRequest& request,
       report.bypassed_pes, report.assumed_maskable, report.escapes, report.false_alarms, report.live.size(),
       report.columns_reached);
   text += fmt::format("    test_coverage_assumed: {}\n", report.escapes == 0 ? "1" : "null");
+  const workloads::LayerReport total = workloads::total_of(result.layers, request.chip);
+  text += fmt::format("  memory: {}\n", request.chip.memory ? "simulated" : "ideal");
   text += fmt::format("  cycles: {}\n  stall_cycles: {}\n  macs: {}\n  utilization: {}\n  time_us: {}\n",
-                      result.cycles, result.stall_cycles, macs_of(result),
-                      format_number(utilization_of(request, result)),
+                      total.cycles, total.stall_cycles, total.macs, format_number(total.utilization),
                       format_number(microseconds(request, result)));
+  text += total_lines(total, request.chip);
   if (result.accuracy) {
     text += fmt::format("  images: {}\n  accuracy:\n", result.predicted.size());
     if (result.float_accuracy) text += fmt::format("    float: {}\n", format_number(*result.float_accuracy));
@@ -95,26 +196,15 @@ std::string run_table(const ExecutionRequest& request, const ExecutionResult& re
   std::string text =
       fmt::format("chip {}, {}x{}, {} MHz, fidelity {}\n\n", request.chip.name, array.rows, array.cols,
                   format_number(request.chip.clock_mhz), configs::to_string(request.fidelity));
-  TextTable table;
-  table.column("layer", Align::left);
-  for (const char* header : {"M", "K", "N", "tiles", "cycles", "stalls", "utilisation", "mapped faults"}) {
-    table.column(header);
-  }
-  for (const auto& layer : result.layers) {
-    table.row({{layer.layer},
-               {fmt::format("{}", layer.m)},
-               {fmt::format("{}", layer.k)},
-               {fmt::format("{}", layer.n)},
-               {fmt::format("{}", layer.tiles)},
-               {fmt::format("{}", layer.cycles)},
-               {fmt::format("{}", layer.stall_cycles)},
-               {format_percent(layer.utilization)},
-               {format_percent(layer.mapped_fault_rate)}});
-  }
-  text += table.render(colours);
+  const workloads::LayerReport total = workloads::total_of(result.layers, request.chip);
+  std::vector<workloads::LayerReport> lines = result.layers;
+  if (lines.size() > 1) lines.push_back(total);
+  text += layer_table(lines, request.chip, colours);
+  if (request.chip.memory) text += fmt::format("\n{}", memory_table(lines, request.chip, colours));
   text += fmt::format("\ntotal: {} cycles, {} of them stalls, {} at the chip's clock, utilisation {}\n",
-                      result.cycles, result.stall_cycles, duration(microseconds(request, result)),
-                      format_percent(utilization_of(request, result)));
+                      total.cycles, total.stall_cycles, duration(microseconds(request, result)),
+                      format_percent(total.utilization));
+  if (request.chip.energy) text += energy_line(*workloads::figures_of(total, request.chip).energy);
   if (request.workload.network && request.workload.network->random_weights) {
     text +=
         fmt::format("\nThe weights are random (seed {}), not trained: outputs and accuracies mean nothing.\n",

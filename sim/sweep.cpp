@@ -26,6 +26,7 @@
 #include "sim/campaign_folder.h"
 #include "sim/execution.h"
 #include "sim/task_executor.h"
+#include "workloads/layer_report.h"
 
 namespace kintsugi::sim {
 namespace {
@@ -127,9 +128,10 @@ Job prepare(const SweepRequest& sweep, const std::vector<std::size_t>& numbers, 
   } else {
     const configs::NetworkWorkload& network = *request.workload.network;
     add("network", network.network);
-    add("weights", network.weights);
+    // What is random follows from the seeds in the workload file and the overrides.
+    if (!network.random_weights) add("weights", network.weights);
     all += fmt::format("dataset {}\n", network.dataset.name);
-    if (network.dataset.name.empty()) {
+    if (network.dataset.name.empty() && !network.dataset.random) {
       add("images", network.dataset.images);
       add("labels", network.dataset.labels);
     }
@@ -150,6 +152,14 @@ std::string to_json(const SweepResult& result) {
   if (result.accuracy) json["accuracy"] = *result.accuracy;
   json["fault_rate"] = result.fault_rate;
   json["mapped_fault_rate"] = result.mapped_fault_rate;
+  json["stall_weights_cycles"] = result.stall_weights;
+  json["stall_activations_cycles"] = result.stall_activations;
+  json["stall_accumulators_cycles"] = result.stall_accumulators;
+  json["stall_output_cycles"] = result.stall_output;
+  if (result.dram_read_bytes) json["dram_read_bytes"] = *result.dram_read_bytes;
+  if (result.dram_write_bytes) json["dram_write_bytes"] = *result.dram_write_bytes;
+  json["tops"] = result.tops;
+  if (result.energy_uj) json["energy_uj"] = *result.energy_uj;
   return json.dump(1) + "\n";
 }
 
@@ -167,6 +177,16 @@ std::optional<SweepResult> read_point(const fs::path& file) {
     if (json.contains("accuracy")) result.accuracy = json.at("accuracy").get<double>();
     result.fault_rate = json.at("fault_rate").get<double>();
     result.mapped_fault_rate = json.at("mapped_fault_rate").get<double>();
+    result.stall_weights = json.at("stall_weights_cycles").get<std::int64_t>();
+    result.stall_activations = json.at("stall_activations_cycles").get<std::int64_t>();
+    result.stall_accumulators = json.at("stall_accumulators_cycles").get<std::int64_t>();
+    result.stall_output = json.at("stall_output_cycles").get<std::int64_t>();
+    if (json.contains("dram_read_bytes"))
+      result.dram_read_bytes = json.at("dram_read_bytes").get<std::int64_t>();
+    if (json.contains("dram_write_bytes"))
+      result.dram_write_bytes = json.at("dram_write_bytes").get<std::int64_t>();
+    result.tops = json.at("tops").get<double>();
+    if (json.contains("energy_uj")) result.energy_uj = json.at("energy_uj").get<double>();
     return result;
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;
@@ -175,18 +195,24 @@ std::optional<SweepResult> read_point(const fs::path& file) {
 
 SweepResult summarise(const ExecutionRequest& request, const ExecutionResult& execution) {
   SweepResult result;
-  result.cycles = execution.cycles;
-  result.stall_cycles = execution.stall_cycles;
-  double mapped = 0;
-  for (const workloads::LayerReport& layer : execution.layers) {
-    result.macs += layer.macs;
-    mapped += layer.mapped_fault_rate * static_cast<double>(layer.macs);
+  const workloads::LayerReport total = workloads::total_of(execution.layers, request.chip);
+  const workloads::LayerFigures figures = workloads::figures_of(total, request.chip);
+  result.cycles = total.cycles;
+  result.stall_cycles = total.stall_cycles;
+  result.macs = total.macs;
+  result.utilization = total.utilization;
+  result.mapped_fault_rate = total.mapped_fault_rate;
+  result.time_us = static_cast<double>(total.cycles) / request.chip.clock_mhz;
+  result.stall_weights = total.breakdown.stall_weights;
+  result.stall_activations = total.breakdown.stall_activations;
+  result.stall_accumulators = total.breakdown.stall_accumulators;
+  result.stall_output = total.breakdown.stall_output;
+  if (request.chip.memory) {
+    result.dram_read_bytes = total.traffic.dram_weight_bytes + total.traffic.dram_activation_bytes;
+    result.dram_write_bytes = total.traffic.dram_output_bytes;
   }
-  const configs::ArrayConfig& array = request.chip.array;
-  const double macs = static_cast<double>(result.macs), cycles = static_cast<double>(result.cycles);
-  if (macs > 0) result.mapped_fault_rate = mapped / macs;
-  if (cycles > 0) result.utilization = macs / (cycles * array.rows * array.cols);
-  result.time_us = cycles / request.chip.clock_mhz;
+  result.tops = figures.tops;
+  if (figures.energy) result.energy_uj = figures.energy->total();
   result.accuracy = execution.accuracy;
   result.fault_rate = execution.fault_report.fault_rate;
   return result;

@@ -46,6 +46,10 @@ struct SweepResult {
   std::optional<double> accuracy;
   double fault_rate = 0;         // as sampled, or of the map
   double mapped_fault_rate = 0;  // share of all MACs done on bypassed PEs
+  std::int64_t stall_weights = 0, stall_activations = 0, stall_accumulators = 0, stall_output = 0;  // cycles
+  std::optional<std::int64_t> dram_read_bytes, dram_write_bytes;  // with a memory system
+  double tops = 0;
+  std::optional<double> energy_uj;  // with a table of energies
 };
 
 struct SweepPoint {
@@ -71,7 +75,8 @@ inline constexpr const char* kAreaAxis = "pe_area_um2";
 Sweep run_sweep(const SweepRequest& request);
 
 // sweep.csv: the columns, then cycles,stall_cycles,macs,utilization,time_us,accuracy,fault_rate,
-// mapped_fault_rate,error.
+// mapped_fault_rate,stall_weights_cycles,stall_activations_cycles,stall_accumulators_cycles,
+// stall_output_cycles,dram_read_bytes,dram_write_bytes,tops,energy_uj,error.
 std::string sweep_csv(const Sweep& sweep);
 
 // For a terminal of 100 columns; at most `most_rows` points.

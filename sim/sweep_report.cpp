@@ -50,8 +50,14 @@ std::string duration(double us) {
   return fmt::format("{:.3f} s", us / 1e6);
 }
 
+std::string energy_text(double uj) {
+  if (uj < 1e3) return fmt::format("{:.3f} uJ", uj);
+  if (uj < 1e6) return fmt::format("{:.3f} mJ", uj / 1e3);
+  return fmt::format("{:.3f} J", uj / 1e6);
+}
+
 struct Shown {
-  bool stalls = false, accuracy = false, faults = false, time = true;
+  bool stalls = false, accuracy = false, faults = false, energy = false, time = true;
   std::vector<std::size_t> widths;  // at most, of each setting's column
 };
 
@@ -80,6 +86,7 @@ std::string render(const Sweep& sweep, const Shown& shown, bool colours, std::si
   if (shown.stalls) table.column("stalls");
   table.column("utilisation");
   if (shown.time) table.column("time");
+  if (shown.energy) table.column("energy");
   if (shown.accuracy) table.column("accuracy");
   if (shown.faults) {
     table.column("faulty\nPEs");
@@ -100,6 +107,7 @@ std::string render(const Sweep& sweep, const Shown& shown, bool colours, std::si
     if (shown.stalls) cells.push_back({fmt::format("{}", result.stall_cycles)});
     cells.push_back({format_percent(result.utilization)});
     if (shown.time) cells.push_back({duration(result.time_us)});
+    if (shown.energy) cells.push_back({result.energy_uj ? energy_text(*result.energy_uj) : ""});
     if (shown.accuracy) cells.push_back({result.accuracy ? format_percent(*result.accuracy) : ""});
     if (shown.faults) {
       cells.push_back({format_percent(result.fault_rate)});
@@ -127,18 +135,28 @@ std::size_t width_of(const std::string& text) {
 std::string sweep_csv(const Sweep& sweep) {
   std::string text;
   for (const std::string& column : sweep.columns) text += common::csv_cell(column) + ",";
-  text += "cycles,stall_cycles,macs,utilization,time_us,accuracy,fault_rate,mapped_fault_rate,error\n";
+  text +=
+      "cycles,stall_cycles,macs,utilization,time_us,accuracy,fault_rate,mapped_fault_rate,"
+      "stall_weights_cycles,stall_activations_cycles,stall_accumulators_cycles,stall_output_cycles,"
+      "dram_read_bytes,dram_write_bytes,tops,energy_uj,error\n";
   for (const SweepPoint& point : sweep.points) {
     for (const std::string& value : point.values) text += common::csv_cell(value) + ",";
     if (!point.result) {
-      text += ",,,,,,,," + common::csv_cell(first_line(point.problem)) + "\n";
+      text += std::string(16, ',') + common::csv_cell(first_line(point.problem)) + "\n";
       continue;
     }
     const SweepResult& result = *point.result;
-    text += fmt::format("{},{},{},{},{},{},{},{},\n", result.cycles, result.stall_cycles, result.macs,
+    text += fmt::format("{},{},{},{},{},{},{},{},", result.cycles, result.stall_cycles, result.macs,
                         format_number(result.utilization), format_number(result.time_us),
                         result.accuracy ? format_number(*result.accuracy) : "",
                         format_number(result.fault_rate), format_number(result.mapped_fault_rate));
+    const auto bytes = [](const std::optional<std::int64_t>& value) {
+      return value ? fmt::format("{}", *value) : "";
+    };
+    text += fmt::format("{},{},{},{},{},{},{},{},\n", result.stall_weights, result.stall_activations,
+                        result.stall_accumulators, result.stall_output, bytes(result.dram_read_bytes),
+                        bytes(result.dram_write_bytes), format_number(result.tops),
+                        result.energy_uj ? format_number(*result.energy_uj) : "");
   }
   return text;
 }
@@ -148,6 +166,7 @@ std::string sweep_table(const Sweep& sweep, bool colours, std::size_t most_rows)
   for (const SweepPoint& point : sweep.points) {
     if (!point.result) continue;
     shown.stalls |= point.result->stall_cycles > 0;
+    shown.energy |= point.result->energy_uj.has_value();
     shown.accuracy |= point.result->accuracy.has_value();
     shown.faults |= point.result->fault_rate > 0 || point.result->mapped_fault_rate > 0;
   }
@@ -164,6 +183,8 @@ std::string sweep_table(const Sweep& sweep, bool colours, std::size_t most_rows)
       --*widest;
     else if (shown.time)
       shown.time = false;
+    else if (shown.energy)
+      shown.energy = false;
     else if (shown.stalls)
       shown.stalls = false;
     else if (width > 4)

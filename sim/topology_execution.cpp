@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 
-#include "array/schedule.h"
+#include "array/layer_calendar.h"
+#include "array/requantize.h"
 #include "common/diagnostics.h"
 #include "common/random.h"
 
@@ -17,17 +19,19 @@ using workloads::TopologyLayer;
 
 constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 30;
 
-// Where a layer's operands lie.
+// Where a layer's operands lie; activations from 0.
 struct Places {
-  std::uint64_t weights = 0, output = 0, end = 0;
+  std::uint64_t weights = 0, table = 0, output = 0, end = 0;
 };
 
 Places places_of(const array::LayerShape& shape) {
   const auto aligned = [](std::int64_t bytes) { return (static_cast<std::uint64_t>(bytes) + 63) / 64 * 64; };
   Places places;
   places.weights = aligned(shape.activation_bytes());
-  places.output = places.weights + aligned(shape.weight_bytes());
-  places.end = places.output + aligned(4 * shape.outputs());
+  places.table = places.weights + aligned(shape.weight_bytes());
+  places.output =
+      places.table + aligned(shape.out_c * static_cast<std::int64_t>(sizeof(array::Requantization)));
+  places.end = places.output + aligned(shape.outputs());
   return places;
 }
 
@@ -51,15 +55,15 @@ class BypassCounts {
 };
 
 // Everything about a layer that does not depend on time.
-LayerReport describe(const TopologyLayer& layer, const array::Tiling& tiling, const BypassCounts& bypassed) {
+LayerReport describe(const TopologyLayer& layer, const configs::ChipConfig& chip,
+                     const BypassCounts& bypassed) {
   const array::LayerShape& shape = layer.shape;
+  const array::Tiling tiling = array::make_tiling(shape, chip.array.rows, chip.array.cols, chip.convolution);
   LayerReport report;
   report.layer = layer.name;
   report.m = shape.m();
   report.k = shape.k();
   report.n = shape.n();
-  report.tiles = tiling.tiles() * shape.groups;
-  report.macs = shape.macs();
   std::int64_t mapped = 0;
   for (const array::Range& k : tiling.k_tiles)
     for (const array::Range& n : tiling.n_tiles) mapped += bypassed.within(k.count, n.count);
@@ -68,33 +72,50 @@ LayerReport describe(const TopologyLayer& layer, const array::Tiling& tiling, co
   return report;
 }
 
-void set_time(LayerReport& report, std::int64_t cycles, std::int64_t stall_cycles,
-              const configs::ArrayConfig& array) {
-  report.cycles = cycles;
-  report.stall_cycles = stall_cycles;
-  report.utilization =
-      static_cast<double>(report.macs) / (static_cast<double>(cycles) * array.rows * array.cols);
+// Every layer finds its operands in DRAM, at the beginning, and leaves its results there, requantised to
+// int8.
+array::LayerLaunch launch_of(const std::vector<TopologyLayer>& layers, std::size_t i,
+                             const configs::ChipConfig& chip) {
+  array::LayerLaunch launch;
+  launch.shape = layers[i].shape;
+  const Places places = places_of(launch.shape);
+  launch.weights = places.weights;
+  launch.output = places.output;
+  launch.requantization = places.table;
+  if (chip.memory && chip.memory->layer_overlap && i + 1 < layers.size())
+    launch.next = array::NextWeights{layers[i + 1].shape, places_of(layers[i + 1].shape).weights};
+  return launch;
 }
 
-array::Tiling tiling_of(const array::LayerShape& shape, const configs::ChipConfig& chip) {
-  return array::make_tiling(shape, chip.array.rows, chip.array.cols, chip.convolution);
+// `run` launches one layer and returns its array::LaunchReport.
+template <class Run>
+LayerReport run_layer(const std::vector<TopologyLayer>& layers, std::size_t i,
+                      const configs::ChipConfig& chip, const BypassCounts& bypassed,
+                      const workloads::LayerHooks& hooks, Run&& run) {
+  LayerReport report = describe(layers[i], chip, bypassed);
+  const array::LayerLaunch launch = launch_of(layers, i, chip);
+  if (hooks.begin) hooks.begin(report.layer);
+  try {
+    workloads::add_launch(report, launch, run(launch), chip);
+  } catch (const common::InputError& problem) {
+    throw common::InputError(fmt::format("layer '{}': {}", report.layer, problem.what()));
+  }
+  if (hooks.end) hooks.end(report.cycles);
+  return report;
 }
 
 }  // namespace
 
 std::vector<LayerReport> topology_costs(const std::vector<TopologyLayer>& layers,
-                                        const configs::ChipConfig& chip, const faults::ArrayFaults& faults) {
+                                        const configs::ChipConfig& chip, const faults::ArrayFaults& faults,
+                                        const workloads::LayerHooks& hooks, array::TimelineSink sink) {
   const BypassCounts bypassed(faults);
+  array::LayerCalendar calendar(chip);
+  if (sink) calendar.observe(std::move(sink));
   std::vector<LayerReport> reports;
-  for (const TopologyLayer& layer : layers) {
-    const array::Tiling tiling = tiling_of(layer.shape, chip);
-    LayerReport report = describe(layer, tiling, bypassed);
-    set_time(report,
-             array::layer_cycles(layer.shape, tiling, chip.array.rows, chip.array.cols,
-                                 chip.array.weight_double_buffer),
-             0, chip.array);
-    reports.push_back(std::move(report));
-  }
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    reports.push_back(run_layer(layers, i, chip, bypassed, hooks,
+                                [&](const array::LayerLaunch& launch) { return calendar.run(launch); }));
   return reports;
 }
 
@@ -113,22 +134,21 @@ std::uint64_t topology_memory(const std::vector<TopologyLayer>& layers, const st
 }
 
 std::vector<LayerReport> measure_topology(const std::vector<TopologyLayer>& layers,
-                                          array::Accelerator& device, const faults::ArrayFaults& faults) {
-  const configs::ChipConfig& chip = device.chip();
+                                          array::Accelerator& device, const faults::ArrayFaults& faults,
+                                          const workloads::LayerHooks& hooks) {
   const BypassCounts bypassed(faults);
   std::vector<LayerReport> reports;
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    const array::LayerShape& shape = layers[i].shape;
-    const Places places = places_of(shape);
     common::RandomStream random(1, "topology", i);
-    std::vector<std::int8_t> operands(static_cast<std::size_t>(places.output));
+    const Places places = places_of(layers[i].shape);
+    std::vector<std::int8_t> operands(static_cast<std::size_t>(places.table));
     for (std::int8_t& value : operands) value = static_cast<std::int8_t>(random.next() >> 56);
     device.data_to_device(0, std::as_bytes(std::span(operands)));
-    const array::LaunchReport cost =
-        device.launch({shape, 0, places.weights, places.output, std::nullopt, false});
-    LayerReport report = describe(layers[i], tiling_of(shape, chip), bypassed);
-    set_time(report, cost.cycles, cost.stall_cycles, chip.array);
-    reports.push_back(std::move(report));
+    const std::vector<array::Requantization> table(static_cast<std::size_t>(layers[i].shape.out_c),
+                                                   {.multiplier = 1, .shift = 8});
+    device.data_to_device(places.table, array::as_device_bytes(std::span(table)));
+    reports.push_back(run_layer(layers, i, device.chip(), bypassed, hooks,
+                                [&](const array::LayerLaunch& launch) { return device.launch(launch); }));
   }
   return reports;
 }

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <optional>
 
+#include "array/activation_unit.h"
 #include "training/batch_pass.h"
 #include "training/response_norm.h"
-#include "workloads/local_response_norm.h"
-#include "workloads/pooling.h"
 #include "workloads/residual_add.h"
 
 namespace kintsugi::training {
@@ -20,7 +19,7 @@ void BatchPass::forward_host(std::size_t s) {
   const Stage& stage = *state.stage;
   const bool adds = stage.kind == workloads::StageKind::add;
   const std::size_t first = state.operands.front().value, second = state.operands.back().value;
-  std::optional<workloads::ResidualAdd> record;
+  std::optional<array::ResidualAdd> record;
   if (chip_ && adds) {
     record =
         workloads::choose_residual_add(q_scale_[first], q_scale_[second], chip_->output_scale(s), stage.name);
@@ -40,10 +39,10 @@ void BatchPass::forward_host(std::size_t s) {
     if (!chip_) return;
     const auto part = [&](std::vector<std::int8_t>& values) { return std::span(values).subspan(at, count); };
     if (adds) {
-      workloads::residual_add(part(q_[first]), part(q_[second]), *record, stage.relu, part(outputs));
+      array::residual_add(part(q_[first]), part(q_[second]), *record, stage.relu, part(outputs));
     } else {
-      workloads::local_response_norm_int8(stage.lrn, stage.in.channels, q_scale_[first],
-                                          chip_->output_scale(s), part(q_[first]), part(outputs));
+      array::local_response_norm(stage.lrn, stage.in.channels, q_scale_[first], chip_->output_scale(s),
+                                 part(q_[first]), part(outputs));
     }
   });
 }
@@ -58,9 +57,10 @@ void BatchPass::round_results(std::size_t s, std::span<const float> values, floa
   if (!stage.max_pool) return;  // forward_host left them there
   pool_->parallel_for(static_cast<std::int64_t>(shards_.size()), [&](std::int64_t i) {
     const auto [begin, count] = shards_[i];
-    workloads::max_pool_int8(
-        stage, count, std::span(computed_).subspan(begin * stage.in.count(), count * stage.in.count()),
-        std::span(rounded_).subspan(begin * stage.out.count(), count * stage.out.count()));
+    const auto [channels, height, width] = stage.gemm_out;
+    array::max_pool(stage.pool_window(), count, height, width, channels,
+                    std::span(computed_).subspan(begin * stage.in.count(), count * stage.in.count()),
+                    std::span(rounded_).subspan(begin * stage.out.count(), count * stage.out.count()));
   });
 }
 

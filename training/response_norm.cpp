@@ -24,7 +24,7 @@ void window_sums(std::span<const double> values, std::int64_t before, std::int64
 
 // One row at a time: d[c] and d[c]^−beta.
 struct Row {
-  Row(const workloads::LocalResponseNormStage& stage, std::int64_t channels)
+  Row(const array::LocalResponseNorm& stage, std::int64_t channels)
       : lrn(stage), denominator(channels), power(channels), scratch(channels) {}
 
   void see(const float* x) {
@@ -36,13 +36,13 @@ struct Row {
     }
   }
 
-  const workloads::LocalResponseNormStage& lrn;
+  const array::LocalResponseNorm& lrn;
   std::vector<double> denominator, power, scratch;
 };
 
 }  // namespace
 
-void response_norm(const workloads::LocalResponseNormStage& lrn, std::int64_t rows, std::int64_t channels,
+void response_norm(const array::LocalResponseNorm& lrn, std::int64_t rows, std::int64_t channels,
                    const float* x, float* y) {
   Row row(lrn, channels);
   for (std::int64_t r = 0; r < rows; ++r, x += channels, y += channels) {
@@ -51,8 +51,8 @@ void response_norm(const workloads::LocalResponseNormStage& lrn, std::int64_t ro
   }
 }
 
-void response_norm_backward(const workloads::LocalResponseNormStage& lrn, std::int64_t rows,
-                            std::int64_t channels, const float* x, const float* dy, float* dx) {
+void response_norm_backward(const array::LocalResponseNorm& lrn, std::int64_t rows, std::int64_t channels,
+                            const float* x, const float* dy, float* dx) {
   Row row(lrn, channels);
   std::vector<double> shares(channels);
   const double factor = 2 * lrn.alpha * lrn.beta / static_cast<double>(lrn.size);

@@ -7,16 +7,16 @@
 
 #include <cstdint>
 
-#include "workloads/network.h"
+#include "array/activation_unit.h"
 
 namespace kintsugi::training {
 
-void response_norm(const workloads::LocalResponseNormStage& lrn, std::int64_t rows, std::int64_t channels,
+void response_norm(const array::LocalResponseNorm& lrn, std::int64_t rows, std::int64_t channels,
                    const float* x, float* y);
 
 // dx[i] = dy[i] · d[i]^−beta − 2 · alpha · beta / size · x[i] · Σ_c dy[c] · x[c] · d[c]^(−beta−1) over the
 // channels c whose sums hold x[i]. Overwrites dx.
-void response_norm_backward(const workloads::LocalResponseNormStage& lrn, std::int64_t rows,
-                            std::int64_t channels, const float* x, const float* dy, float* dx);
+void response_norm_backward(const array::LocalResponseNorm& lrn, std::int64_t rows, std::int64_t channels,
+                            const float* x, const float* dy, float* dx);
 
 }  // namespace kintsugi::training

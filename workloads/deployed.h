@@ -55,8 +55,8 @@ struct DeployedStage {
   // A global average: int32 sum of the stage's int8 results, then requantised, or (last stage) multiplied by
   // output_scale[0].
   std::optional<array::Requantization> average;
-  std::optional<ResidualAdd> add;     // of an add
-  std::optional<float> result_scale;  // of a local response normalisation: of its int8 results
+  std::optional<array::ResidualAdd> add;  // of an add
+  std::optional<float> result_scale;      // of a local response normalisation: of its int8 results
 };
 
 struct DeployedNetwork {

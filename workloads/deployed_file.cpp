@@ -127,12 +127,12 @@ class Taker {
     return result;
   }
 
-  ResidualAdd residual_add(const std::string& prefix) {
+  array::ResidualAdd residual_add(const std::string& prefix) {
     const auto multiplier = take<std::int32_t>(prefix + "multiplier", {2});
     const auto shift = take<std::int32_t>(prefix + "shift", {1});
     const auto offset = take<std::int64_t>(prefix + "offset", {1});
     if (multiplier.data.empty() || shift.data.empty() || offset.data.empty()) return {};
-    const ResidualAdd add{multiplier.data[0], multiplier.data[1], shift.data[0], offset.data[0]};
+    const array::ResidualAdd add{multiplier.data[0], multiplier.data[1], shift.data[0], offset.data[0]};
     check(prefix, 0, {add.multiplier_a, add.shift, 0});
     check(prefix, 1, {add.multiplier_b, 1, 0});
     constexpr std::int64_t kMost = std::int64_t{1} << 62;
@@ -206,7 +206,7 @@ void take_average(Taker& taker, const std::string& prefix, bool last, DeployedSt
 // The numbers of an add or a local response normalisation.
 void put_host_stage(SafeTensors& content, const std::string& prefix, const DeployedStage& stage) {
   if (stage.add) {
-    const ResidualAdd& add = *stage.add;
+    const array::ResidualAdd& add = *stage.add;
     content.tensors[prefix + "multiplier"] =
         vector_tensor(std::vector<std::int32_t>{add.multiplier_a, add.multiplier_b});
     content.tensors[prefix + "shift"] = vector_tensor(std::vector<std::int32_t>{add.shift});

@@ -5,14 +5,11 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "common/csv.h"
 #include "common/diagnostics.h"
-#include "common/text.h"
 #include "workloads/float_forward.h"
-#include "workloads/local_response_norm.h"
+#include "workloads/memory_plan.h"
 #include "workloads/pooling.h"
 #include "workloads/pruning_mask.h"
-#include "workloads/residual_add.h"
 
 namespace kintsugi::workloads {
 
@@ -20,17 +17,20 @@ namespace {
 
 using array::DeviceAddress;
 
-// Where a stage's operands stand in device memory. Every stage has its own output, and its own result where
-// pooling or flattening makes one of the output, so that all intermediate results can be read afterwards.
+// Where a stage's operands stand in device memory. Outputs and results in DRAM have places of their own, so
+// that all of them can be read afterwards; those in the unified buffer stay until their last reader is done.
 struct StagePlace {
-  DeviceAddress weights = 0, table = 0, output = 0, result = 0;
+  DeviceAddress weights = 0, table = 0;
+  DeviceAddress output = 0;  // before any pooling
+  DeviceAddress pooled = 0;  // by the chip
+  DeviceAddress result = 0;  // what readers see
 };
 
 class Runner {
  public:
   Runner(array::Accelerator& device, const Network& network, const DeployedNetwork& deployed,
-         std::int64_t batch, const LayerOutputObserver& observe)
-      : device_(device), network_(network), deployed_(deployed), observe_(observe) {
+         std::int64_t batch, const LayerOutputObserver& observe, const LayerHooks& hooks)
+      : device_(device), network_(network), deployed_(deployed), observe_(observe), hooks_(hooks) {
     if (deployed.stages.size() != network.stages.size())
       throw std::invalid_argument("infer: the deployed network has another number of stages");
     place(batch);
@@ -50,6 +50,8 @@ class Runner {
     for (std::size_t s = 0; s < network_.stages.size(); ++s) {
       if (network_.stages[s].on_chip())
         launch(s, count, reports[s]);
+      else if (network_.stages[s].on_activation_unit())
+        launch_on_activation_unit(s, count, reports[s]);
       else
         compute_on_host(s, count);
       if (observe_) show(s, count);
@@ -68,21 +70,28 @@ class Runner {
   std::int64_t output_bytes(std::size_t s, std::int64_t count) const {
     return count * network_.stages[s].gemm_out.count() * (requantised(s) ? 1 : 4);
   }
-  // Readers see the map as one vector, in the order C, H, W.
-  bool reordered(std::size_t s) const {
-    const Stage& stage = network_.stages[s];
-    return stage.flatten && stage.out.height * stage.out.width > 1;
-  }
-  // Readers see something else than the output itself.
-  bool reworked(std::size_t s) const {
-    const Stage& stage = network_.stages[s];
-    return stage.max_pool || stage.global_avg_pool || reordered(s);
+  // The chip pools what its array computed.
+  bool pools_on_chip(std::size_t s) const {
+    return network_.stages[s].on_chip() && network_.stages[s].max_pool && requantised(s);
   }
   DeviceAddress address_of(int source) const {
     return source == kImage ? image_ : places_[static_cast<std::size_t>(source)].result;
   }
 
+  template <class Take>
+  void place_results(std::size_t s, std::int64_t batch, const Take& take, StagePlace& at) const {
+    const Stage& stage = network_.stages[s];
+    const auto take_result = [&] {
+      return plan_.homes[s] ? array::kBufferBase + *plan_.homes[s] : take(batch * stage.out.count());
+    };
+    const bool pools = pools_on_chip(s), reworked = host_reworks(stage);
+    at.output = pools || reworked || !plan_.homes[s] ? take(output_bytes(s, batch)) : take_result();
+    if (pools) at.pooled = take_result();
+    at.result = reworked ? take(batch * stage.out.count()) : pools ? at.pooled : at.output;
+  }
+
   void place(std::int64_t batch) {
+    plan_ = plan_memory(network_, batch, device_.chip());
     DeviceAddress next = 0;
     const auto take = [&](std::int64_t bytes) {
       const DeviceAddress at = next;
@@ -98,8 +107,7 @@ class Runner {
         at.weights = take(shape.weight_bytes());
         at.table = take(shape.out_c * static_cast<std::int64_t>(sizeof(array::Requantization)));
       }
-      at.output = take(output_bytes(s, batch));
-      at.result = reworked(s) ? take(batch * stage.out.count()) : at.output;
+      place_results(s, batch, take, at);
       places_.push_back(at);
     }
     if (next > device_.memory_bytes())
@@ -135,14 +143,60 @@ class Runner {
       launch.requantization = places_[s].table;
       launch.relu = network_.stages[s].relu;
     }
+    if (pools_on_chip(s))
+      launch.pool = array::PoolLaunch{network_.stages[s].pool_window(), places_[s].pooled};
+    launch.buffer_offset = plan_.work[s].offset;
+    launch.buffer_bytes = plan_.work[s].bytes;
+    for (std::size_t n = s + 1; n < network_.stages.size() && !launch.next; ++n)
+      if (network_.stages[n].on_chip())
+        launch.next = array::NextWeights{network_.stages[n].layer_shape(count), places_[n].weights};
+    if (hooks_.begin) hooks_.begin(report.layer);
     const array::LaunchReport cost = device_.launch(launch);
-    const configs::ChipConfig& chip = device_.chip();
-    report.cycles += cost.cycles;
-    report.stall_cycles += cost.stall_cycles;
-    report.macs += launch.shape.macs();
-    report.tiles +=
-        launch.shape.groups *
-        array::make_tiling(launch.shape, chip.array.rows, chip.array.cols, chip.convolution).tiles();
+    if (hooks_.end) hooks_.end(cost.cycles);
+    add_launch(report, launch, cost, device_.chip());
+  }
+
+  void launch_on_activation_unit(std::size_t s, std::int64_t count, LayerReport& report) {
+    const Stage& stage = network_.stages[s];
+    const DeployedStage& deployed = deployed_.stages[s];
+    array::VectorLaunch launch;
+    launch.rows = count * stage.in.height * stage.in.width;
+    launch.channels = stage.in.channels;
+    launch.a = address_of(stage.inputs.front());
+    launch.output = places_[s].output;
+    if (stage.kind == StageKind::add) {
+      launch.b = address_of(stage.inputs[1]);
+      launch.add = *deployed.add;
+      launch.relu = stage.relu;
+    } else {
+      launch.kind = array::VectorLaunch::Kind::local_response_norm;
+      launch.norm = stage.lrn;
+      launch.norm_in_scale = deployed.input_scale;
+      launch.norm_out_scale = *deployed.result_scale;
+    }
+    launch.buffer_offset = plan_.work[s].offset;
+    launch.buffer_bytes = plan_.work[s].bytes;
+    // Maps whose home is DRAM go through the working space, in as many passes as that takes.
+    const std::int64_t rows = launch.rows, at_once = rows_at_once(launch);
+    for (std::int64_t done = 0; done < rows; done += launch.rows) {
+      launch.rows = std::min(at_once, rows - done);
+      if (hooks_.begin) hooks_.begin(report.layer);
+      const array::LaunchReport cost = device_.launch(launch);
+      if (hooks_.end) hooks_.end(cost.cycles);
+      add_launch(report, cost, device_.chip());
+      const auto bytes = static_cast<DeviceAddress>(launch.rows * launch.channels);
+      launch.a += bytes;
+      launch.b += bytes;
+      launch.output += bytes;
+    }
+  }
+
+  std::int64_t rows_at_once(const array::VectorLaunch& launch) const {
+    const auto in_dram = [](DeviceAddress map) { return map < array::kBufferBase; };
+    const bool passes_through = in_dram(launch.a) || in_dram(launch.output) ||
+                                (launch.kind == array::VectorLaunch::Kind::add && in_dram(launch.b));
+    if (!device_.chip().memory || !passes_through) return launch.rows;
+    return std::max<std::int64_t>(1, static_cast<std::int64_t>(launch.buffer_bytes) / launch.channels);
   }
 
   void compute_on_host(std::size_t s, std::int64_t count) {
@@ -155,11 +209,11 @@ class Runner {
     read(stage.inputs.front(), codes_);
     if (stage.kind == StageKind::add) {
       read(stage.inputs[1], arranged_);
-      residual_add(codes_, arranged_, *deployed.add, stage.relu, codes_);
+      array::residual_add(codes_, arranged_, *deployed.add, stage.relu, codes_);
     } else {
       arranged_.resize(codes_.size());
-      local_response_norm_int8(stage.lrn, stage.in.channels, deployed.input_scale, *deployed.result_scale,
-                               codes_, arranged_);
+      array::local_response_norm(stage.lrn, stage.in.channels, deployed.input_scale, *deployed.result_scale,
+                                 codes_, arranged_);
       codes_.swap(arranged_);
     }
     device_.data_to_device(places_[s].output, array::as_device_bytes(std::span(codes_)));
@@ -171,20 +225,24 @@ class Runner {
     observe_(s, raw_);
   }
 
-  // A stage's int8 output, N, H, W, C.
-  void fetch(std::size_t s, std::int64_t count) {
-    codes_.resize(static_cast<std::size_t>(count * network_.stages[s].gemm_out.count()));
-    device_.data_from_device(places_[s].output, std::as_writable_bytes(std::span(codes_)));
+  // `values` int8 of every image, from a map in N, H, W, C.
+  void fetch(DeviceAddress from, std::int64_t values, std::int64_t count) {
+    codes_.resize(static_cast<std::size_t>(count * values));
+    device_.data_from_device(from, std::as_writable_bytes(std::span(codes_)));
   }
 
-  // Pools and flattens on the host; what needs no such work stays where it is.
+  // What the chip leaves to the host; what needs no such work stays where it is.
   void keep_result(std::size_t s, std::int64_t count) {
     const Stage& stage = network_.stages[s];
-    if (!reworked(s)) return;
-    fetch(s, count);
-    if (stage.max_pool) {
+    if (!host_reworks(stage)) return;
+    if (pools_on_chip(s))
+      fetch(places_[s].pooled, stage.out.count(), count);
+    else
+      fetch(places_[s].output, stage.gemm_out.count(), count);
+    if (stage.max_pool && !pools_on_chip(s)) {
       arranged_.resize(static_cast<std::size_t>(count * stage.out.count()));
-      max_pool_int8(stage, count, codes_, arranged_);
+      array::max_pool(stage.pool_window(), count, stage.gemm_out.height, stage.gemm_out.width,
+                      stage.gemm_out.channels, codes_, arranged_);
       codes_.swap(arranged_);
     } else if (stage.global_avg_pool) {
       sum_pixels(s, count);
@@ -192,7 +250,7 @@ class Runner {
       // Positive factors keep ReLU's result as it is, so it is not applied again.
       array::requantize(sums_, std::span(&*deployed_.stages[s].average, 1), false, codes_);
     }
-    if (reordered(s)) {
+    if (host_reorders(stage)) {
       arranged_.resize(codes_.size());
       device_.layout_recover(codes_, count, stage.out.channels, stage.out.height * stage.out.width,
                              arranged_);
@@ -215,7 +273,7 @@ class Runner {
           fmt::format("network '{}': its last stage '{}' must give one plain number per class", network_.name,
                       stage.name));
     if (stage.global_avg_pool) {
-      fetch(s, count);
+      fetch(places_[s].output, stage.gemm_out.count(), count);
       sum_pixels(s, count);
       device_.int_to_float(sums_, deployed.output_scale, logits);
       return;
@@ -231,6 +289,8 @@ class Runner {
   const Network& network_;
   const DeployedNetwork& deployed_;
   const LayerOutputObserver& observe_;
+  const LayerHooks& hooks_;
+  MemoryPlan plan_;
   std::vector<StagePlace> places_;
   DeviceAddress image_ = 0;
   std::vector<float> pixels_;
@@ -254,7 +314,8 @@ std::vector<std::int32_t> predict(const Tensor<float>& logits) {
 
 InferenceResult infer(array::Accelerator& accelerator, const Network& network,
                       const DeployedNetwork& deployed, const ImageSet& images, std::int64_t batch,
-                      const faults::ArrayFaults& faults, const LayerOutputObserver& observe) {
+                      const faults::ArrayFaults& faults, const LayerOutputObserver& observe,
+                      const LayerHooks& hooks) {
   if (batch < 1) throw common::InputError(fmt::format("a batch of {} images; it must be at least 1", batch));
   batch = std::min(batch, std::max<std::int64_t>(1, images.size()));
   InferenceResult result;
@@ -274,7 +335,7 @@ InferenceResult infer(array::Accelerator& accelerator, const Network& network,
     report.mapped_fault_rate = mapped_fault_rate(stage, faults, chip);
     result.layers.push_back(report);
   }
-  Runner runner(accelerator, network, deployed, batch, observe);
+  Runner runner(accelerator, network, deployed, batch, observe, hooks);
   for (std::int64_t begin = 0; begin < images.size(); begin += batch) {
     const std::int64_t count = std::min(batch, images.size() - begin);
     runner.run(images, begin, count,
@@ -283,10 +344,6 @@ InferenceResult infer(array::Accelerator& accelerator, const Network& network,
                             static_cast<std::size_t>(count * network.classes)),
                result.layers);
   }
-  for (LayerReport& report : result.layers)
-    if (report.cycles > 0)
-      report.utilization = static_cast<double>(report.macs) / static_cast<double>(report.cycles) /
-                           (static_cast<double>(chip.array.rows) * chip.array.cols);
   result.predicted = predict(result.logits);
   return result;
 }
@@ -312,15 +369,6 @@ double accuracy(const std::vector<std::int32_t>& predicted, const std::vector<st
   std::int64_t right = 0;
   for (std::size_t i = 0; i < labels.size(); ++i) right += predicted[i] == labels[i];
   return static_cast<double>(right) / static_cast<double>(labels.size());
-}
-
-std::string layers_csv(const std::vector<LayerReport>& layers) {
-  std::string text = "layer,m,k,n,tiles,cycles,stall_cycles,macs,utilization,mapped_fault_rate\n";
-  for (const LayerReport& l : layers)
-    text += fmt::format("{},{},{},{},{},{},{},{},{},{}\n", common::csv_cell(l.layer), l.m, l.k, l.n, l.tiles,
-                        l.cycles, l.stall_cycles, l.macs, common::format_number(l.utilization),
-                        common::format_number(l.mapped_fault_rate));
-  return text;
 }
 
 }  // namespace kintsugi::workloads

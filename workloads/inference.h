@@ -11,22 +11,11 @@
 #include "array/accelerator.h"
 #include "workloads/dataset.h"
 #include "workloads/deployed.h"
+#include "workloads/layer_report.h"
 #include "workloads/network.h"
 #include "workloads/tensor.h"
 
 namespace kintsugi::workloads {
-
-// One line of layers.csv, summed over all batches. Layers on the host (add, local_response_norm) have zeros.
-struct LayerReport {
-  std::string layer;
-  std::int64_t m = 0, k = 0, n = 0;  // of one batch
-  std::int64_t tiles = 0;
-  std::int64_t cycles = 0;
-  std::int64_t stall_cycles = 0;
-  std::int64_t macs = 0;
-  double utilization = 0;        // macs / (cycles · R · C)
-  double mapped_fault_rate = 0;  // share of the layer's weights on bypassed PEs
-};
 
 struct InferenceResult {
   Tensor<float> logits;                 // images × classes
@@ -42,7 +31,8 @@ using LayerOutputObserver = std::function<void(std::size_t stage, std::span<cons
 // Throws common::InputError if the device's memory cannot hold the network at this batch size.
 InferenceResult infer(array::Accelerator& accelerator, const Network& network,
                       const DeployedNetwork& deployed, const ImageSet& images, std::int64_t batch,
-                      const faults::ArrayFaults& faults, const LayerOutputObserver& observe = {});
+                      const faults::ArrayFaults& faults, const LayerOutputObserver& observe = {},
+                      const LayerHooks& hooks = {});
 
 // Predictions of the float network.
 std::vector<std::int32_t> float_predictions(const Network& network, const Parameters& parameters,
@@ -50,7 +40,5 @@ std::vector<std::int32_t> float_predictions(const Network& network, const Parame
 
 // Share of equal entries.
 double accuracy(const std::vector<std::int32_t>& predicted, const std::vector<std::int32_t>& labels);
-
-std::string layers_csv(const std::vector<LayerReport>& layers);
 
 }  // namespace kintsugi::workloads

@@ -16,6 +16,10 @@ array::LayerShape Stage::layer_shape(std::int64_t batch) const {
   return shape;
 }
 
+array::MaxPool Stage::pool_window() const {
+  return {max_pool->kernel, max_pool->stride, max_pool->padding, out.height, out.width};
+}
+
 std::int64_t Stage::parameter_count() const {
   std::int64_t count = weight_count();
   if (bias) count += gemm_out.channels;

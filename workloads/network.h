@@ -1,9 +1,10 @@
 // A network with sizes: the layer list cut into stages, in the order in which they run.
 //
 // A stage begins with a convolution or linear layer (a GEMM on the chip), a residual add or a local response
-// normalisation (on the host). Bias, batch-norm (after a GEMM only), ReLU, max-pool or global average pool
-// and flatten follow in this order; dropout acts in training only. A stage reads results of earlier stages,
-// of the one before it unless the file says otherwise. Shapes and order are checked when it is built.
+// normalisation (on the host or the chip's activation unit). Bias, batch-norm (after a GEMM only), ReLU,
+// max-pool or global average pool and flatten follow in this order; dropout acts in training only. A stage
+// reads results of earlier stages, of the one before it unless the file says otherwise. Shapes and order are
+// checked when it is built.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "array/activation_unit.h"
 #include "array/layer_shape.h"
 #include "configs/network.h"
 
@@ -32,12 +34,6 @@ struct MaxPoolStage {
   std::int64_t kernel = 2, stride = 2, padding = 0;
 };
 
-// y[c] = x[c] / (k + alpha/size · Σ x[j]²)^beta, j = c − size/2 … c + (size−1)/2 (PyTorch, Caffe).
-struct LocalResponseNormStage {
-  std::int64_t size = 5;
-  double alpha = 1e-4, beta = 0.75, k = 1;
-};
-
 enum class StageKind { gemm, add, local_response_norm };
 
 // A stage that reads the image.
@@ -45,14 +41,15 @@ inline constexpr int kImage = -1;
 
 struct Stage {
   StageKind kind = StageKind::gemm;
+  configs::Unit unit = configs::Unit::host;  // of an add or a local response normalisation
   std::vector<int> inputs;   // the stages whose results it reads, or kImage; two for an add, else one
   std::string name;          // state_dict prefix of the convolution or linear layer
   bool convolution = false;  // weight is O×I×KH×KW instead of O×I
   bool bias = true;
   std::int64_t kernel = 1, stride = 1, padding = 0, groups = 1;
-  FeatureShape in;             // what the stage reads; a linear layer after flatten: {features, 1, 1}
-  FeatureShape gemm_out;       // before pooling
-  LocalResponseNormStage lrn;  // of such a stage
+  FeatureShape in;               // what the stage reads; a linear layer after flatten: {features, 1, 1}
+  FeatureShape gemm_out;         // before pooling
+  array::LocalResponseNorm lrn;  // of such a stage
   std::optional<BatchNormStage> batch_norm;
   bool relu = false;
   std::optional<MaxPoolStage> max_pool;
@@ -61,9 +58,12 @@ struct Stage {
   FeatureShape out;      // after pooling
   bool flatten = false;  // readers see `out` as one vector, in the order C, H, W
 
-  bool on_chip() const { return kind == StageKind::gemm; }
+  bool on_chip() const { return kind == StageKind::gemm; }  // on its array
+  bool on_activation_unit() const { return !on_chip() && unit == configs::Unit::activation_unit; }
   // Of a stage on the chip.
   array::LayerShape layer_shape(std::int64_t batch) const;
+  // Of a stage with a max-pool.
+  array::MaxPool pool_window() const;
   std::int64_t weight_count() const {
     return on_chip() ? gemm_out.channels * (in.channels / groups) * kernel * kernel : 0;
   }

@@ -217,6 +217,7 @@ class Builder {
   void add_sum(const LayerConfig& layer) {
     Stage stage = begin_stage(layer);
     stage.kind = StageKind::add;
+    stage.unit = layer.unit;
     stage.bias = false;
     const bool first_known = sizes_known_, first_flat = flat_;
     if (layer.inputs.size() == 2) read_result(layer, layer.inputs[1], stage);
@@ -227,7 +228,7 @@ class Builder {
     else if (stage.inputs.size() == 2 && first_known && sizes_known_ && !same_shape)
       error(layer, fmt::format("the inputs of an add must have one shape, but '{}' is {} and '{}' is {}",
                                layer.inputs[0], text(stage.in), layer.inputs[1], text(shape_)));
-    end_host_stage(std::move(stage), Step::batch_norm);
+    end_elementwise_stage(std::move(stage), Step::batch_norm);
   }
 
   void add_local_response_norm(const LayerConfig& layer) {
@@ -237,13 +238,14 @@ class Builder {
     }
     Stage stage = begin_stage(layer);
     stage.kind = StageKind::local_response_norm;
+    stage.unit = layer.unit;
     stage.bias = false;
     stage.lrn = {layer.size, layer.alpha, layer.beta, layer.k};
     if (flat_) error(layer, "local_response_norm on a flat vector; it works on maps, before flatten");
-    end_host_stage(std::move(stage), Step::relu);
+    end_elementwise_stage(std::move(stage), Step::relu);
   }
 
-  void end_host_stage(Stage stage, Step step) {
+  void end_elementwise_stage(Stage stage, Step step) {
     shape_ = stage.in;
     stage.gemm_out = stage.out = stage.in;
     network_.stages.push_back(std::move(stage));

@@ -4,20 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <stdexcept>
 
 #include "common/diagnostics.h"
 
 namespace kintsugi::workloads {
 
-void residual_add(std::span<const std::int8_t> a, std::span<const std::int8_t> b, const ResidualAdd& r,
-                  bool relu, std::span<std::int8_t> out) {
-  if (a.size() != out.size() || b.size() != out.size())
-    throw std::invalid_argument("residual_add: operands and result differ in size");
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = residual_add(a[i], b[i], r, relu);
-}
-
-ResidualAdd choose_residual_add(double scale_a, double scale_b, double scale_out, const std::string& where) {
+array::ResidualAdd choose_residual_add(double scale_a, double scale_b, double scale_out,
+                                       const std::string& where) {
   const double factor_a = scale_a / scale_out, factor_b = scale_b / scale_out;
   const double larger = std::max(factor_a, factor_b);
   int exponent = 0;
@@ -30,7 +23,7 @@ ResidualAdd choose_residual_add(double scale_a, double scale_b, double scale_out
         "{}: operands with scales {:g} and {:g} cannot be added at a scale of {:g}; the shift would "
         "leave its range 1 … 62. Calibrate on images that reach this layer's activations",
         where, scale_a, scale_b, scale_out));
-  ResidualAdd record;
+  array::ResidualAdd record;
   record.shift = shift;
   record.multiplier_a = static_cast<std::int32_t>(std::nearbyint(std::ldexp(factor_a, shift)));
   record.multiplier_b = static_cast<std::int32_t>(std::nearbyint(std::ldexp(factor_b, shift)));

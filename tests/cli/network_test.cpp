@@ -63,6 +63,9 @@ class ResidualRun : public NetworkCommand {
           "    - {type: conv2d, name: short, input: r1, out_channels: 7, kernel: 1, stride: 2}\n"
           "    - {type: add, name: a2, inputs: [b3, short]}\n"
           "    - {type: relu}\n"
+          "    - {type: conv2d, name: c4, out_channels: 5, kernel: 1}\n"
+          "    - {type: max_pool, kernel: 3, stride: 1, padding: 1}\n"
+          "    - {type: conv2d, name: c5, out_channels: 5, kernel: 1}\n"
           "    - {type: global_avg_pool}\n"
           "    - {type: flatten}\n"
           "    - {type: linear, name: fc, out_features: 4}\n");
@@ -100,7 +103,7 @@ TEST_F(ResidualRun, GivesTheSameBitsAndCyclesAtEveryFidelity) {
     else
       EXPECT_NE(digests("functional"), digests("clean")) << faults;
   }
-  EXPECT_THAT(file("clean/layers.csv"), HasSubstr("\na1,0,0,0,0,0,0,0,0,0\n"));
+  EXPECT_THAT(file("clean/layers.csv"), HasSubstr("\na1,0,0,0,0,0,0,0,0,0,"));
 
   // Arithmetic on paper.
   const auto network = workloads::build_network(configs::read_network(folder_ / "net.yaml"));
@@ -116,6 +119,40 @@ TEST_F(ResidualRun, GivesTheSameBitsAndCyclesAtEveryFidelity) {
     const std::vector<float> found(logits.data.begin() + i * 4, logits.data.begin() + (i + 1) * 4);
     EXPECT_EQ(found, test::reference_logits(network, deployed, image)) << "image " << i;
   }
+}
+
+// A chip with a memory system, so small that little stays in its buffer and results are pooled in pieces;
+// adds and normalisation on the host and on the chip.
+TEST_F(ResidualRun, GivesTheSameBitsWithAMemorySystemAndCyclesAtEveryFidelity) {
+  ASSERT_EQ(kintsugi("run --chip chip.yaml --workload work.yaml --out ideal"), 0) << file("stderr");
+  write("chip.yaml",
+        "chip:\n  name: tiny\n  array: {rows: 6, cols: 5}\n  memory:\n"
+        "    dram: {bandwidth_gb_s: 4, latency_ns: 20}\n"
+        "    unified_buffer: {size_kib: 1, bytes_per_cycle: 8}\n    weight_fifo: {tiles: 2}\n"
+        "    accumulators: {entries: 16}\n");
+  std::string unit = file("net.yaml");
+  for (const std::string layer : {"alpha: 0.7", "inputs: [c2, p1]", "inputs: [b3, short]"})
+    unit.insert(unit.find(layer) + layer.size(), ", unit: activation_unit");
+  write("unit.yaml", unit);
+  std::string work = file("work.yaml");
+  write("on_unit.yaml", work.replace(work.find("net.yaml"), 8, "unit.yaml"));
+  const auto digests = [&](const std::string& folder) {
+    const std::string summary = file(folder + "/summary.yaml");
+    return summary.substr(summary.find("layer_sha256"));
+  };
+  for (const std::string workload : {"work", "on_unit"})
+    for (const std::string fidelity : {"pe", "cycle", "functional"}) {
+      const std::string out = workload + "_" + fidelity;
+      ASSERT_EQ(kintsugi(fmt::format("run --chip chip.yaml --workload {}.yaml --fidelity {} --out {}",
+                                     workload, fidelity, out)),
+                0)
+          << file("stderr");
+      EXPECT_TRUE(file(out + "/logits.npy") == file("ideal/logits.npy")) << out;
+      EXPECT_EQ(digests(out), digests("ideal")) << out;
+      EXPECT_EQ(file(out + "/layers.csv"), file(workload + "_pe/layers.csv")) << out;
+    }
+  EXPECT_THAT(file("work_pe/layers.csv"), HasSubstr("\na1,0,0,0,0,0,"));
+  EXPECT_THAT(file("on_unit_pe/layers.csv"), Not(HasSubstr("\na1,0,0,0,0,0,")));
 }
 
 TEST_F(ResidualRun, SaysThatWeightsAreRandom) {

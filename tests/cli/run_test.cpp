@@ -6,7 +6,11 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "array/functional_accelerator.h"
 #include "common/files.h"
@@ -118,7 +122,7 @@ TEST_F(Run, GivesTheSameOutputAndCyclesAtEveryFidelity) {
   const int mapped = 4 * 3 + 4 * 2 + 3 * 2 + 3 * 2;  // column 0 stands for n = 0, 5, 10; 2, 3, 4 for two each
   EXPECT_THAT(file("functional/layers.csv"), HasSubstr(fmt::format("gemm,9,21,11,12,{},0,2079,", cycles)));
   EXPECT_THAT(file("functional/summary.yaml"), HasSubstr(fmt::format("\n  time_us: {}\n", 0.01 * cycles)));
-  EXPECT_THAT(file("functional/layers.csv"), HasSubstr(fmt::format(",{}\n", mapped / (21.0 * 11.0))));
+  EXPECT_THAT(file("functional/layers.csv"), HasSubstr(fmt::format(",{},", mapped / (21.0 * 11.0))));
   EXPECT_THAT(file("functional/summary.yaml"), HasSubstr("assumed_maskable: 1\n"));
   EXPECT_THAT(file("functional/summary.yaml"), HasSubstr("bypassed_pes: 4\n"));
   EXPECT_THAT(file("stdout"), HasSubstr("assumed maskable: 1 of 6 faults"));
@@ -139,10 +143,101 @@ TEST_F(Run, TakesMapsFromTheChipFileUnlessToldOtherwise) {
   EXPECT_THAT(file("clean/summary.yaml"), HasSubstr("faulty_pes: 0\n"));
 }
 
+constexpr const char* kMemoryChip =
+    "chip:\n  name: tiny\n  array: {rows: 6, cols: 5}\n  clock_mhz: 100\n"
+    "  memory: {dram: {bandwidth_gb_s: 0.2, latency_ns: 50}, dma: {transfer_bytes: 64}, "
+    "unified_buffer: {size_kib: 0.5, bytes_per_cycle: 4}, weight_fifo: {tiles: 2}, accumulators: {entries: "
+    "8}}\n"
+    "  energy: {mac: 0.5, register_byte: 0.25, accumulator_byte: 2, buffer_byte: 3, dram_byte: 10}\n";
+
+TEST_F(Run, ReportsTheMemorySystemTheSameAtEveryFidelity) {
+  write("memory.yaml", kMemoryChip);
+  for (const char* fidelity : {"pe", "cycle", "functional"}) {
+    ASSERT_EQ(run(fmt::format("--chip memory.yaml --workload gemm.yaml --fidelity {0} --out {0} "
+                              "--timeline {0}/timeline.json",
+                              fidelity)),
+              0)
+        << file("stderr");
+    for (const char* name : {"output.npy", "layers.csv", "layers.json", "timeline.json"})
+      EXPECT_TRUE(file(fmt::format("{}/{}", fidelity, name)) == file(fmt::format("pe/{}", name)))
+          << fidelity << " " << name;
+    EXPECT_THAT(file("stdout"), HasSubstr("stall %"));
+    EXPECT_THAT(file("stdout"), HasSubstr("roofline"));
+    EXPECT_THAT(file("stdout"), HasSubstr("energy: "));
+    EXPECT_THAT(file("stdout"), HasSubstr("timeline of "));
+  }
+  const std::string stdout_with_memory = file("stdout");
+  ASSERT_EQ(run("--chip chip.yaml --workload gemm.yaml --out ideal"), 0);
+  EXPECT_TRUE(file("ideal/output.npy") == file("pe/output.npy"));
+  EXPECT_THAT(file("stdout"), Not(HasSubstr("stall %")));
+
+  const auto json = nlohmann::json::parse(file("pe/layers.json"));
+  const auto& layer = json.at("layers").at(0);
+  const auto number = [&](const char* name) { return layer.at(name).get<double>(); };
+  EXPECT_GT(number("stall_cycles"), 0);
+  EXPECT_EQ(number("stall_cycles"), number("stall_weights_cycles") + number("stall_activations_cycles") +
+                                        number("stall_accumulators_cycles") + number("stall_output_cycles"));
+  EXPECT_EQ(number("cycles"), number("stall_cycles") + number("active_cycles") +
+                                  number("weight_shift_cycles") + number("pipeline_cycles"));
+  // Three m-chunks of at most four positions, four k-tiles, three n-tiles.
+  EXPECT_EQ(layer.at("tiles"), 36);
+  EXPECT_EQ(layer.at("active_cycles"), 9 * 4 * 3);
+  EXPECT_DOUBLE_EQ(number("mapped_pes"), 9.0 * 21 * 11 / (9 * 4 * 3 * 30));
+  EXPECT_EQ(layer.at("dram_write_bytes"), 4 * 9 * 11);
+  EXPECT_DOUBLE_EQ(number("energy_mac_uj"), 9 * 21 * 11 * 0.5 / 1e6);
+  EXPECT_LE(number("tops"), number("roofline_tops"));
+  for (const char* name : {"cycles", "stall_weights_cycles", "dram_read_bytes", "energy_uj"})
+    EXPECT_THAT(file("pe/summary.yaml"),
+                HasSubstr(fmt::format("\n  {}: {}\n", name, json.at("total").at(name).dump())));
+
+  // The terminal's second table has the same figures in its columns.
+  const std::string table = stdout_with_memory.substr(stdout_with_memory.find("stall %"));
+  std::istringstream cells(table.substr(table.find("\ngemm") + 1));
+  std::string cell;
+  cells >> cell;
+  for (const char* name : {"weight_shift_cycles", "pipeline_cycles", "stall_weights_cycles",
+                           "stall_activations_cycles", "stall_accumulators_cycles", "stall_output_cycles"}) {
+    cells >> cell;
+    EXPECT_EQ(cell, fmt::format("{:.1f}", 100 * number(name) / number("cycles"))) << name;
+  }
+  const double dram = number("dram_read_bytes") + number("dram_write_bytes");
+  for (const double value : {dram / 1e6, number("tops"), number("intensity_ops_per_byte"),
+                             number("roofline_tops"), number("energy_uj")}) {
+    cells >> cell;
+    EXPECT_EQ(cell, fmt::format("{:.4g}", value));
+  }
+
+  // The streams of the timeline are the active cycles, and nothing happens after the end.
+  const auto timeline = nlohmann::json::parse(file("pe/timeline.json"));
+  std::map<int, std::string> lanes;
+  std::map<std::string, int> slices, cycles;
+  for (const auto& event : timeline.at("traceEvents")) {
+    const int lane = event.at("tid").get<int>();
+    if (event.at("name") == "thread_name") lanes[lane] = event.at("args").at("name").get<std::string>();
+    if (event.at("ph") != "X") continue;
+    ++slices[lanes.at(lane)];
+    cycles[lanes.at(lane)] += event.at("args").at("cycles").get<int>();
+    EXPECT_GE(event.at("ts").get<double>(), 0);
+    EXPECT_LE(event.at("ts").get<double>() + event.at("dur").get<double>(), number("cycles") / 100 + 1e-9);
+  }
+  EXPECT_EQ(slices["layers"], 1);
+  EXPECT_EQ(cycles["layers"], number("cycles"));
+  EXPECT_EQ(slices["stream"], 36);
+  EXPECT_EQ(cycles["stream"], number("active_cycles"));
+  EXPECT_EQ(slices["weight load"], 36);
+  EXPECT_EQ(cycles["weight load"], 36 * 6);
+  EXPECT_EQ(slices["activation unit"], 9);
+  EXPECT_GE(slices["DMA weights"], 1);
+  EXPECT_GE(slices["DMA activations"], 1);
+  EXPECT_GE(slices["DMA outputs"], 1);
+}
+
 TEST_F(Run, RefusesWhatCannotRunBeforeAnythingIsWritten) {
   const std::string chip = "--chip chip.yaml --out refused ";
   const std::string gemm = "--workload gemm.yaml ";
   expect_refused(chip + gemm + "--trace run.vcd", "the functional fidelity has no registers to show");
+  expect_refused(chip + gemm + "--timeline t.json",
+                 "--timeline: the chip 'tiny' has ideal memory, so there is nothing to show");
   expect_refused("--chip chip.yaml " + gemm, "--out is missing");
   expect_refused(chip + gemm + "--fidelity exact",
                  "--fidelity must be pe, cycle or functional, but is 'exact'");
@@ -227,6 +322,42 @@ TEST_F(RunNetwork, MasksFloatWeightsByTheBypassAndReportsThreeAccuracies) {
   }
   EXPECT_EQ(file("pe/layers.csv"), file("functional/layers.csv"));
   EXPECT_TRUE(file("pe/predictions.npy") == file("functional/predictions.npy"));
+}
+
+// 40 images in batches of 7: six launches of each layer, told apart.
+TEST_F(RunNetwork, ShowsEveryLayerOfEveryBatchOnTheTimeline) {
+  write("memory.yaml", kMemoryChip);
+  for (const char* fidelity : {"pe", "functional"}) {
+    ASSERT_EQ(run(fmt::format(
+                  "--chip memory.yaml --workload float.yaml --set chip.memory.unified_buffer.size_kib=2 "
+                  "--fidelity {0} --out {0} --timeline {0}/timeline.json",
+                  fidelity)),
+              0)
+        << file("stderr");
+  }
+  EXPECT_TRUE(file("pe/layers.csv") == file("functional/layers.csv"));
+  EXPECT_TRUE(file("pe/timeline.json") == file("functional/timeline.json"));
+  std::vector<std::string> layers;
+  std::map<std::string, std::int64_t> active;
+  double end = 0;
+  const auto timeline = nlohmann::json::parse(file("pe/timeline.json"));
+  for (const auto& event : timeline.at("traceEvents")) {
+    if (event.at("ph") != "X") continue;
+    const auto name = event.at("name").get<std::string>();
+    if (event.at("tid") == 1) {
+      layers.push_back(name);
+      EXPECT_NEAR(event.at("ts").get<double>(), end, 1e-9);
+      end = event.at("ts").get<double>() + event.at("dur").get<double>();
+    } else if (name.starts_with("stream ")) {
+      active[event.at("cat").get<std::string>()] += event.at("args").at("cycles").get<std::int64_t>();
+    }
+  }
+  ASSERT_EQ(layers.size(), 12u);
+  for (std::size_t i = 0; i < layers.size(); ++i) EXPECT_EQ(layers[i], i % 2 == 0 ? "c1" : "fc");
+  const auto json = nlohmann::json::parse(file("pe/layers.json"));
+  for (const auto& layer : json.at("layers"))
+    EXPECT_EQ(active.at(layer.at("layer").get<std::string>()), layer.at("active_cycles"));
+  EXPECT_NEAR(end, json.at("total").at("cycles").get<double>() / 100, 1e-9);
 }
 
 TEST_F(RunNetwork, HonoursTheBypassThatADeployedNetworkWasMadeFor) {

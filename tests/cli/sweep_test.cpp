@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <sstream>
@@ -64,7 +65,9 @@ TEST_F(Sweep, RunsTheGridInOrderWhateverTheWorkers) {
   EXPECT_THAT(
       file("a/sweep.csv"),
       HasSubstr("chip.array.rows,chip.array.cols,cycles,stall_cycles,macs,utilization,time_us,accuracy,"
-                "fault_rate,mapped_fault_rate,error\n"));
+                "fault_rate,mapped_fault_rate,stall_weights_cycles,stall_activations_cycles,"
+                "stall_accumulators_cycles,stall_output_cycles,dram_read_bytes,dram_write_bytes,tops,"
+                "energy_uj,error\n"));
   std::size_t row = 1;
   for (const int r : {8, 16, 4}) {
     for (const int c : {8, 5}) {
@@ -181,6 +184,45 @@ TEST_F(Sweep, SamplesFaultsAtARateOrADensity) {
   EXPECT_EQ(sweep(sizes + "--faults-per-mm2 20000 --pe-area-um2 250 --out refused"), 2);
   EXPECT_THAT(file("stderr"), HasSubstr("20000 faults per mm2 on PEs of 250 um2 are 5 faults per PE"));
   EXPECT_THAT(file("stderr"), HasSubstr("at every point of the sweep"));
+}
+
+// Every figure of the memory system is the sum that `run` reports.
+TEST_F(Sweep, SweepsTheMemorySystem) {
+  write("memory.yaml",
+        "chip:\n  name: tiny\n  array: {rows: 8, cols: 8}\n  clock_mhz: 100\n"
+        "  memory: {dram: {bandwidth_gb_s: 1}, unified_buffer: {size_kib: 1}, accumulators: {entries: 8}}\n"
+        "  energy: {mac: 0.5, register_byte: 0.25, accumulator_byte: 2, buffer_byte: 3, dram_byte: 10}\n");
+  const std::string what = "--chip memory.yaml --workload t.yaml ";
+  ASSERT_EQ(run("sweep " + what + "--set 'chip.memory.dram.bandwidth_gb_s=[0.1,10]' --out out"), 0)
+      << file("stderr");
+  const auto rows = table("out");
+  ASSERT_EQ(rows.size(), 3u);
+  std::size_t row = 1;
+  for (const char* bandwidth : {"0.1", "10"}) {
+    ASSERT_EQ(
+        run("run " + what + fmt::format("--set chip.memory.dram.bandwidth_gb_s={} --out one", bandwidth)), 0)
+        << file("stderr");
+    const std::string summary = file("one/summary.yaml");
+    std::size_t compared = 0;
+    for (std::size_t column = 1; column < rows[0].size(); ++column) {
+      if (rows[0][column] == "accuracy" || rows[0][column] == "fault_rate" || rows[0][column] == "error")
+        continue;
+      EXPECT_THAT(summary, HasSubstr(fmt::format("\n  {}: {}\n", rows[0][column], rows[row][column])));
+      ++compared;
+    }
+    EXPECT_EQ(compared, 14u);
+    ++row;
+  }
+  const auto number = [&](std::size_t r, const std::string& name) {
+    const auto at = std::find(rows[0].begin(), rows[0].end(), name) - rows[0].begin();
+    return std::stod(rows[r][static_cast<std::size_t>(at)]);
+  };
+  EXPECT_GT(number(1, "stall_weights_cycles"), number(2, "stall_weights_cycles"));
+  EXPECT_GT(number(2, "tops"), number(1, "tops"));
+  EXPECT_EQ(number(1, "dram_read_bytes"), number(2, "dram_read_bytes"));
+  EXPECT_GT(number(1, "dram_read_bytes"), 24 * 40 + 9 * 100);
+  EXPECT_EQ(number(1, "dram_write_bytes"), 10 * 24 + 3 * 9);
+  EXPECT_GT(number(1, "energy_uj"), 0);
 }
 
 // A network on images, with live faults: every point is what `run` gives there.

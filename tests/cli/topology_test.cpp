@@ -13,9 +13,9 @@ using ::testing::Not;
 
 class RunTopology : public test::Program {};
 
-const std::string kAlexNet =
-    fmt::format("run --chip '{0}/configs/chips/tpu256.yaml' --workload '{0}/configs/workloads/alexnet.yaml' ",
-                KINTSUGI_SOURCE_DIR);
+const std::string kAlexNet = fmt::format(
+    "run --chip '{0}/configs/chips/tpu256_ideal.yaml' --workload '{0}/configs/workloads/alexnet.yaml' ",
+    KINTSUGI_SOURCE_DIR);
 
 TEST_F(RunTopology, GivesScaleSimsCyclesForAlexNet) {
   ASSERT_EQ(run(kAlexNet + "--set chip.array.weight_double_buffer=false --out out"), 0) << file("stderr");
@@ -35,7 +35,7 @@ TEST_F(RunTopology, GivesScaleSimsCyclesForAlexNet) {
 TEST_F(RunTopology, GivesScaleSimsCyclesForProducts) {
   write("t.csv", "Layer, M, N, K,\nexact, 100, 256, 256,\nragged, 100, 300, 300,\nlarge, 1000, 512, 512,\n");
   write("t.yaml", "workload: {topology: t.csv}\n");
-  ASSERT_EQ(run(fmt::format("run --chip '{}/configs/chips/tpu256.yaml' --workload t.yaml --set "
+  ASSERT_EQ(run(fmt::format("run --chip '{}/configs/chips/tpu256_ideal.yaml' --workload t.yaml --set "
                             "chip.array.weight_double_buffer=false --quiet --out out",
                             KINTSUGI_SOURCE_DIR)),
             0)
@@ -70,18 +70,51 @@ TEST_F(RunTopology, IsTheSameAtEveryFidelity) {
   // Odd: M = ceil(5/2 + 1) · ceil(5/2 + 1) = 4 · 4, K = 18, N = 7: 3 k-tiles, 2 n-tiles of 5 and 2 columns.
   // PE (0,1) has a weight in all of them, (2,2) and (5,4) only in those with 5 columns.
   EXPECT_THAT(file("im2col_pe/layers.csv"), HasSubstr("\nOdd,16,18,7,6,"));
-  EXPECT_THAT(file("im2col_pe/layers.csv"),
-              HasSubstr(fmt::format(",{}\nThin_DP,", (6 + 3 + 3) / (18.0 * 7))));
+  EXPECT_THAT(file("im2col_pe/layers.csv"), HasSubstr(fmt::format(",{},", (6 + 3 + 3) / (18.0 * 7))));
   // The matrix product: K = 20 in 4 k-tiles (the last of 2 rows), N = 11 in 3 n-tiles (the last of 1 column).
   EXPECT_THAT(file("im2col_pe/layers.csv"),
-              HasSubstr(fmt::format(",{}\n", (4 * 2 + 3 * 2 + 3 * 2) / (20.0 * 11))));
+              HasSubstr(fmt::format(",{},", (4 * 2 + 3 * 2 + 3 * 2) / (20.0 * 11))));
+}
+
+// The calendar without numbers against the clocked arrays, stall by stall and event by event.
+TEST_F(RunTopology, CostsTheSameAtEveryFidelityWithAMemorySystem) {
+  write("chip.yaml",
+        "chip:\n  name: tiny\n  array: {rows: 6, cols: 5}\n  clock_mhz: 100\n"
+        "  memory:\n    dram: {bandwidth_gb_s: 0.3, latency_ns: 30, burst_bytes: 32, "
+        "row_buffer: {banks: 2, row_bytes: 128}}\n"
+        "    dma: {outstanding: 3, transfer_bytes: 128}\n    unified_buffer: {size_kib: 0.25, "
+        "bytes_per_cycle: 5}\n"
+        "    weight_fifo: {tiles: 2}\n    accumulators: {entries: 10}\n    layer_overlap: true\n");
+  write("t.csv",
+        "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\n"
+        "Odd, 8, 7, 3, 2, 3, 7, 2,\nThin_DP, 5, 5, 3, 3, 3, 2, 1,\nFC, 1, 1, 1, 1, 20, 11, 1,\n");
+  write("t.yaml", "workload: {topology: t.csv}\n");
+  for (const char* overlap : {"true", "false"}) {
+    for (const char* fidelity : {"pe", "cycle", "functional"}) {
+      ASSERT_EQ(run(fmt::format("run --chip chip.yaml --workload t.yaml --fidelity {1} --set "
+                                "chip.memory.layer_overlap={0} --timeline {0}_{1}/t.json --out {0}_{1}",
+                                overlap, fidelity)),
+                0)
+          << file("stderr");
+      for (const char* name : {"layers.csv", "t.json"})
+        EXPECT_EQ(file(fmt::format("{}_{}/{}", overlap, fidelity, name)),
+                  file(fmt::format("{}_pe/{}", overlap, name)))
+            << fidelity;
+    }
+  }
+  EXPECT_NE(file("true_pe/layers.csv"), file("false_pe/layers.csv"));
+  EXPECT_EQ(
+      run("run --chip chip.yaml --workload t.yaml --set chip.memory.unified_buffer.size_kib=0.02 --out x"),
+      2);
+  EXPECT_THAT(file("stderr"), HasSubstr("layer 'Odd': "));
 }
 
 TEST_F(RunTopology, IsNoCaseOfASuite) {
   write("suite.yaml",
-        fmt::format("suite:\n  name: s\n  cases:\n    - {{name: one, chip: '{0}/configs/chips/tpu256.yaml', "
-                    "workload: '{0}/configs/workloads/alexnet.yaml'}}\n",
-                    KINTSUGI_SOURCE_DIR));
+        fmt::format(
+            "suite:\n  name: s\n  cases:\n    - {{name: one, chip: '{0}/configs/chips/tpu256_ideal.yaml', "
+            "workload: '{0}/configs/workloads/alexnet.yaml'}}\n",
+            KINTSUGI_SOURCE_DIR));
   EXPECT_EQ(run("regress --suite suite.yaml --update"), 2) << file("stderr");
   EXPECT_THAT(file("stderr") + file("stdout"), HasSubstr("no outputs to record"));
 }

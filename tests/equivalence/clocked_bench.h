@@ -21,10 +21,10 @@ class ClockedBench : public sc_core::sc_module {
   SC_HAS_PROCESS(ClockedBench);
   ClockedBench(sc_core::sc_module_name name, const configs::ArrayConfig& array,
                configs::ConvolutionMapping mapping, bool with_cycle, bool with_pe)
-      : sc_core::sc_module(name) {
+      : sc_core::sc_module(name), config_(array), mapping_(mapping) {
     sc_core::sc_report_handler::set_actions(sc_core::SC_WARNING, sc_core::SC_THROW);
-    if (with_cycle) arrays_.push_back(std::make_unique<array::CycleArray>("cycle", array, mapping));
-    if (with_pe) arrays_.push_back(std::make_unique<array::PeArray>("pe", array, mapping));
+    if (with_cycle) arrays_.push_back(std::make_unique<array::CycleArray>("cycle", array));
+    if (with_pe) arrays_.push_back(std::make_unique<array::PeArray>("pe", array));
     for (auto& each : arrays_) each->clock(clock_line_);
     SC_THREAD(run_script);
   }
@@ -39,6 +39,11 @@ class ClockedBench : public sc_core::sc_module {
   // For scripts.
   std::size_t arrays() const { return arrays_.size(); }
   array::ClockedArray& array(std::size_t i) { return *arrays_[i]; }
+  // With ideal memory.
+  void start(std::size_t i, const array::LayerJob& job) {
+    arrays_[i]->start(job, array::make_tiling(job.shape, config_.rows, config_.cols, mapping_), nullptr,
+                      sc_core::sc_time(2, sc_core::SC_NS));
+  }
   // One clock cycle.
   void tick() {
     sc_core::wait(1, sc_core::SC_NS);
@@ -54,7 +59,7 @@ class ClockedBench : public sc_core::sc_module {
     accumulators.assign(arrays(), std::vector<std::int32_t>(job.shape.outputs(), 0x5a5a5a5a));
     for (std::size_t i = 0; i < arrays(); ++i) {
       job.accumulators = accumulators[i].data();
-      arrays_[i]->start(job);
+      start(i, job);
     }
     std::vector<std::int64_t> edges(arrays(), limit + 1);
     std::size_t left = arrays();
@@ -75,6 +80,8 @@ class ClockedBench : public sc_core::sc_module {
     finished_ = true;
   }
 
+  configs::ArrayConfig config_;
+  configs::ConvolutionMapping mapping_;
   std::vector<std::unique_ptr<array::ClockedArray>> arrays_;
   sc_core::sc_signal<bool> clock_line_{"clock_line"};
   std::function<void()> script_;

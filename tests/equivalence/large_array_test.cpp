@@ -38,11 +38,14 @@ void expect_agreement(std::uint64_t seed, double rate, test::BypassKind bypass,
   common::ThreadPool pool(1);
   array::FunctionalEngine engine(chip, mapping, &pool);
   engine.load_faults(faults);
-  const std::int64_t cycles = engine.run({shape, activations.data(), weights.data(), functional.data()});
+  engine.run({shape, activations.data(), weights.data(), functional.data()});
+  const array::Tiling tiling = array::make_tiling(shape, chip.rows, chip.cols, mapping);
+  const std::int64_t cycles =
+      array::ideal_breakdown(shape, tiling, chip.rows, chip.cols, chip.weight_double_buffer).total();
 
-  array::CycleMachine machine(chip, mapping);
+  array::CycleMachine machine(chip);
   machine.load_faults(faults);
-  machine.start({shape, activations.data(), weights.data(), cycle.data()});
+  machine.start({shape, activations.data(), weights.data(), cycle.data()}, tiling, nullptr);
   while (!machine.done() && machine.cycles() <= cycles) machine.step();
   EXPECT_EQ(machine.cycles(), cycles);
   EXPECT_TRUE(machine.done());

@@ -53,6 +53,10 @@ inline LayerConfig response_norm(std::string name, int size, double alpha, doubl
   l.kind = LayerKind::local_response_norm, l.name = std::move(name), l.size = size, l.alpha = alpha, l.k = k;
   return l;
 }
+inline LayerConfig on_unit(LayerConfig l) {
+  l.unit = configs::Unit::activation_unit;
+  return l;
+}
 inline LayerConfig named(LayerConfig l, std::string name) {
   l.name = std::move(name);
   return l;

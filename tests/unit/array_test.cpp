@@ -204,13 +204,22 @@ TEST(Schedule, chains_follow_the_closed_form) {
   common::RandomStream random(3, "chains");
   for (int i = 0; i < 200; ++i) {
     std::vector<std::int64_t> m(1 + random.below(6));
-    for (auto& x : m) x = 1 + static_cast<std::int64_t>(random.below(20));
+    array::Tiling tiling{{{0, 1}}, {{0, 1}}, {}};
+    for (auto& x : m) {
+      x = 1 + static_cast<std::int64_t>(random.below(20));
+      tiling.m_chunks.push_back({0, x});
+    }
     const auto R = 1 + static_cast<std::int64_t>(random.below(12)),
                C = 1 + static_cast<std::int64_t>(random.below(12));
-    for (const bool doubled : {false, true})
-      ASSERT_EQ(array::chain_cycles(m, R, C, doubled), simulated_chain(m, R, C, doubled));
+    for (const bool doubled : {false, true}) {
+      const array::CycleBreakdown counts = array::ideal_breakdown({}, tiling, R, C, doubled);
+      ASSERT_EQ(counts.total(), simulated_chain(m, R, C, doubled));
+      ASSERT_EQ(counts.active, std::accumulate(m.begin(), m.end(), std::int64_t{0}));
+      ASSERT_EQ(counts.pipeline, (doubled ? 1 : std::ssize(m)) * (R + C - 2));
+      ASSERT_EQ(counts.stalls(), 0);
+    }
   }
-  EXPECT_EQ(array::chain_cycles({}, 4, 4, true), 0);
+  EXPECT_EQ(array::ideal_breakdown({}, {}, 4, 4, true).total(), 0);
 }
 
 TEST(Schedule, a_layer_is_the_chain_of_its_tiles) {
@@ -225,8 +234,8 @@ TEST(Schedule, a_layer_is_the_chain_of_its_tiles) {
         for (const array::Range& chunk : tiling.m_chunks)
           m.insert(m.end(), tiling.k_tiles.size(), chunk.count);
     for (const bool doubled : {false, true})
-      ASSERT_EQ(array::layer_cycles(c.shape, tiling, c.array.rows, c.array.cols, doubled),
-                array::chain_cycles(m, c.array.rows, c.array.cols, doubled))
+      ASSERT_EQ(array::ideal_breakdown(c.shape, tiling, c.array.rows, c.array.cols, doubled).total(),
+                simulated_chain(m, c.array.rows, c.array.cols, doubled))
           << c.text;
   }
 }
@@ -235,7 +244,8 @@ TEST(Schedule, a_layer_costs_what_scale_sim_says) {
   // ceil(K/R)·ceil(N/C)·(2R + C + M − 2)
   const auto shape = array::gemm_shape(100, 784, 300);
   const auto tiling = array::make_tiling(shape, 256, 128, configs::ConvolutionMapping::im2col);
-  EXPECT_EQ(array::layer_cycles(shape, tiling, 256, 128, false), 4 * 3 * (2 * 256 + 128 + 100 - 2));
+  EXPECT_EQ(array::ideal_breakdown(shape, tiling, 256, 128, false).total(),
+            4 * 3 * (2 * 256 + 128 + 100 - 2));
 }
 
 // --- Requantisation ---

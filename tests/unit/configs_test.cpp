@@ -56,17 +56,99 @@ TEST_F(Configs, ChipHasItsValuesAndDefaults) {
   EXPECT_EQ(least.convolution, ConvolutionMapping::im2col);
 }
 
+TEST_F(Configs, AMemorySystemHasItsValuesAndDefaults) {
+  const ChipConfig given = read_chip(
+      write("chip:\n  array: {rows: 3, cols: 5}\n  memory:\n"
+            "    dram: {bandwidth_gb_s: 1.5, latency_ns: 80, burst_bytes: 32, row_buffer: {banks: 4, "
+            "row_bytes: 1024, miss_ns: 25}}\n"
+            "    dma: {outstanding: 3, transfer_bytes: 256}\n"
+            "    unified_buffer: {size_kib: 0.5, bytes_per_cycle: 7}\n    weight_fifo: {tiles: 2}\n"
+            "    accumulators: {entries: 9, double_buffer: false}\n"
+            "    activation_unit: {elements_per_cycle: 6}\n    layer_overlap: true\n"));
+  ASSERT_TRUE(given.memory);
+  const MemoryConfig& memory = *given.memory;
+  EXPECT_EQ(memory.dram.bandwidth_gb_s, 1.5);
+  EXPECT_EQ(memory.dram.latency_ns, 80);
+  EXPECT_EQ(memory.dram.burst_bytes, 32);
+  ASSERT_TRUE(memory.dram.row_buffer);
+  EXPECT_EQ(memory.dram.row_buffer->banks, 4);
+  EXPECT_EQ(memory.dram.row_buffer->row_bytes, 1024);
+  EXPECT_EQ(memory.dram.row_buffer->miss_ns, 25);
+  EXPECT_EQ(memory.dma.outstanding, 3);
+  EXPECT_EQ(memory.dma.transfer_bytes, 256);
+  EXPECT_EQ(memory.unified_buffer.bytes, 512);
+  EXPECT_EQ(memory.unified_buffer.bytes_per_cycle, 7);
+  EXPECT_EQ(memory.weight_fifo_tiles, 2);
+  EXPECT_EQ(memory.accumulators.entries, 9);
+  EXPECT_FALSE(memory.accumulators.double_buffer);
+  EXPECT_EQ(memory.activation_unit_width, 6);
+  EXPECT_TRUE(memory.layer_overlap);
+
+  const ChipConfig least = read_chip(
+      write("chip: {array: {rows: 3, cols: 5}, memory: {dram: {bandwidth_gb_s: 34}}}\n", "least.yaml"));
+  ASSERT_TRUE(least.memory);
+  EXPECT_EQ(least.memory->dram.latency_ns, 0);
+  EXPECT_EQ(least.memory->dram.burst_bytes, 64);
+  EXPECT_FALSE(least.memory->dram.row_buffer);
+  EXPECT_EQ(least.memory->dma.outstanding, 8);
+  EXPECT_EQ(least.memory->dma.transfer_bytes, 4096);
+  EXPECT_EQ(least.memory->unified_buffer.bytes, 24 << 20);
+  EXPECT_EQ(least.memory->unified_buffer.bytes_per_cycle, 256);
+  EXPECT_EQ(least.memory->weight_fifo_tiles, 4);
+  EXPECT_EQ(least.memory->accumulators.entries, 4096);
+  EXPECT_TRUE(least.memory->accumulators.double_buffer);
+  EXPECT_EQ(least.memory->activation_unit_width, 5);  // as wide as the array
+  EXPECT_FALSE(least.memory->layer_overlap);
+  EXPECT_FALSE(least.energy);
+
+  EXPECT_FALSE(read_chip(write("chip: {array: {rows: 3, cols: 5}, memory: ideal}\n")).memory);
+  EXPECT_FALSE(read_chip(folder_ / "least.yaml", {parse_override("chip.memory=ideal")}).memory);
+  // Large bursts raise the default transfer; half the accumulators are enough for one position each.
+  const fs::path wide = write(
+      "chip:\n  array: {rows: 3, cols: 5}\n  memory: {dram: {bandwidth_gb_s: 1, burst_bytes: 65536}, "
+      "accumulators: {entries: 2}}\n");
+  EXPECT_EQ(read_chip(wide).memory->dma.transfer_bytes, 65536);
+  EXPECT_EQ(read_chip(wide, {parse_override("chip.memory.accumulators={entries: 1, double_buffer: false}")})
+                .memory->accumulators.entries,
+            1);
+}
+
+TEST_F(Configs, EnergiesOfAMacAreGivenPlainlyOrByWidth) {
+  const auto energy = [&](const std::string& mac) {
+    return *read_chip(write("chip:\n  array: {rows: 3, cols: 5}\n  energy: {mac: " + mac +
+                            ", register_byte: 0.5, accumulator_byte: 1.5, buffer_byte: 2.5, dram_byte: 0}\n"))
+                .energy;
+  };
+  EXPECT_EQ(energy("0.25").mac, 0.25);
+  EXPECT_EQ(energy("{16: 4, 8: 0.125}").mac, 0.125);
+  EXPECT_EQ(energy("1").register_byte, 0.5);
+  EXPECT_EQ(energy("1").accumulator_byte, 1.5);
+  EXPECT_EQ(energy("1").buffer_byte, 2.5);
+  EXPECT_EQ(energy("1").dram_byte, 0);
+}
+
 TEST_F(Configs, ShippedChipsAreRead) {
   int chips = 0;
   for (const auto& entry : fs::directory_iterator(fs::path(KINTSUGI_SOURCE_DIR) / "configs/chips")) {
     EXPECT_EQ(read_chip(entry.path()).name, entry.path().stem());
     ++chips;
   }
-  EXPECT_GE(chips, 4);
+  EXPECT_GE(chips, 5);
   const ChipConfig tpu = read_chip(fs::path(KINTSUGI_SOURCE_DIR) / "configs/chips/tpu256.yaml");
   EXPECT_EQ(tpu.array.rows, 256);
   EXPECT_EQ(tpu.array.cols, 256);
   EXPECT_EQ(tpu.clock_mhz, 700);
+  ASSERT_TRUE(tpu.memory);
+  EXPECT_EQ(tpu.memory->dram.bandwidth_gb_s, 34);
+  EXPECT_EQ(tpu.memory->unified_buffer.bytes, 24 << 20);
+  // The ideal variant differs in nothing else.
+  const ChipConfig ideal = read_chip(fs::path(KINTSUGI_SOURCE_DIR) / "configs/chips/tpu256_ideal.yaml");
+  EXPECT_FALSE(ideal.memory);
+  ASSERT_TRUE(ideal.energy && tpu.energy);
+  EXPECT_EQ(ideal.energy->mac, tpu.energy->mac);
+  EXPECT_EQ(ideal.energy->dram_byte, tpu.energy->dram_byte);
+  EXPECT_EQ(ideal.array.rows, tpu.array.rows);
+  EXPECT_EQ(ideal.clock_mhz, tpu.clock_mhz);
 }
 
 TEST_F(Configs, GzipIsReadToo) {

@@ -331,14 +331,13 @@ TEST(ResidualAdd, rounds_the_real_sum_with_ties_upwards) {
                                    {-127, -127, -127},
                                    {127, -126, 1},
                                    {-127, 126, 0}})
-    EXPECT_EQ(
-        workloads::residual_add(static_cast<std::int8_t>(a), static_cast<std::int8_t>(b), halves, false),
-        want)
+    EXPECT_EQ(array::residual_add(static_cast<std::int8_t>(a), static_cast<std::int8_t>(b), halves, false),
+              want)
         << a << " + " << b;
-  EXPECT_EQ(workloads::residual_add(-100, 20, halves, true), 0);
+  EXPECT_EQ(array::residual_add(-100, 20, halves, true), 0);
   const auto sums = workloads::choose_residual_add(1, 1, 1, "s");
-  EXPECT_EQ(workloads::residual_add(100, 100, sums, false), 127);
-  EXPECT_EQ(workloads::residual_add(-100, -100, sums, false), -127);
+  EXPECT_EQ(array::residual_add(100, 100, sums, false), 127);
+  EXPECT_EQ(array::residual_add(-100, -100, sums, false), -127);
 
   common::RandomStream random(3, "residual-add");
   for (int round = 0; round < 200; ++round) {
@@ -350,7 +349,7 @@ TEST(ResidualAdd, rounds_the_real_sum_with_ties_upwards) {
       const int a = static_cast<int>(random.below(255)) - 127, b = static_cast<int>(random.below(255)) - 127;
       const double exact = (a * scale_a + b * scale_b) / scale_out;
       const int q =
-          workloads::residual_add(static_cast<std::int8_t>(a), static_cast<std::int8_t>(b), record, false);
+          array::residual_add(static_cast<std::int8_t>(a), static_cast<std::int8_t>(b), record, false);
       EXPECT_LE(std::fabs(q - std::clamp(exact, -127.0, 127.0)), 0.5 + 1e-6) << a << ", " << b;
     }
   }

@@ -176,8 +176,30 @@ TEST_F(Networks, InputsAreNamesOfLayersAbove) {
               HasSubstr("batch_norm cannot come here"));
   EXPECT_THAT(refusal("    - {type: local_response_norm, name: n}\n" + start + end),
               HasSubstr("before the first linear or conv2d layer"));
-  EXPECT_THAT(refusal(start + "    - {type: local_response_norm, name: n, unit: activation_unit}\n" + end),
-              HasSubstr("not available yet; write 'unit: host'"));
+  EXPECT_THAT(refusal(start + "    - {type: local_response_norm, name: n, unit: npu}\n" + end),
+              HasSubstr("'unit' must be host or activation_unit, but is 'npu'"));
+  EXPECT_THAT(refusal(start + "    - {type: flatten, unit: host}\n" + end), HasSubstr("'unit'"));
+}
+
+TEST_F(Networks, SaysWhoAddsAndNormalises) {
+  const auto units = [&](const std::string& key) {
+    const workloads::Network network = build(
+        "    - {type: conv2d, name: c1, out_channels: 4, kernel: 1}\n"
+        "    - {type: local_response_norm, name: n" +
+        key +
+        "}\n"
+        "    - {type: conv2d, name: c2, out_channels: 4, kernel: 1}\n"
+        "    - {type: add, name: s, inputs: [c2, n]" +
+        key +
+        "}\n"
+        "    - {type: global_avg_pool}\n");
+    std::vector<bool> result;
+    for (const auto& stage : network.stages) result.push_back(stage.on_activation_unit());
+    return result;
+  };
+  EXPECT_EQ(units(""), (std::vector<bool>{false, false, false, false}));
+  EXPECT_EQ(units(", unit: host"), (std::vector<bool>{false, false, false, false}));
+  EXPECT_EQ(units(", unit: activation_unit"), (std::vector<bool>{false, true, false, true}));
 }
 
 TEST_F(Networks, PoolsWithPaddingAndRoundedUp) {

@@ -154,6 +154,7 @@ void expect_equal_at_samples(const Network& network, std::int64_t samples) {
   const auto deployed = workloads::deploy(
       network, parameters, workloads::calibrate(network, parameters, images, configs::QuantizationConfig{}));
   configs::ChipConfig chip;
+  chip.memory.emplace();  // maps stay in the unified buffer, the chip pools
   array::FunctionalAccelerator device(chip, &pool, std::uint64_t{4} << 30);
   const auto clean = faults::fault_free(chip.array.rows, chip.array.cols);
   device.load_faults(clean);

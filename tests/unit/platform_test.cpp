@@ -121,7 +121,8 @@ std::string transcript(array::Accelerator& accelerator, const sim::TlmAccelerato
         const array::LaunchReport report = accelerator.launch(launch);
         std::vector<std::byte> output(static_cast<std::size_t>(work.shape.outputs()) * (requantize ? 1 : 4));
         accelerator.data_from_device(kOutput, output);
-        text += fmt::format("set {} cycles {} stalls {} output", set, report.cycles, report.stall_cycles);
+        text +=
+            fmt::format("set {} cycles {} stalls {} output", set, report.cycles, report.breakdown.stalls());
         for (const std::byte b : output) text += fmt::format(" {:02x}", static_cast<int>(b));
         text += '\n';
         if (tlm != nullptr) {

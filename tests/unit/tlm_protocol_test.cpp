@@ -1,175 +1,25 @@
-// Memory, router and array target as any TLM-2.0 initiator meets them: what they do, and what they refuse.
+// The array's registers as any TLM-2.0 initiator meets them: what they do, and what they refuse. Memory,
+// buffers and the bus: memory_protocol_test.cpp.
 #include <gtest/gtest.h>
-#include <tlm.h>
-#include <tlm_utils/simple_initiator_socket.h>
 
-#include <array>
-#include <cstring>
-#include <systemc>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "array/array_target_sc.h"
 #include "memory/memory_target.h"
 #include "memory/router.h"
 #include "tests/support/in_child.h"
+#include "tests/support/tlm_initiator.h"
 
 namespace kintsugi {
 namespace {
 
 using array::offset_of;
 using array::Register;
+using test::begin_systemc;
 using test::in_child;
-
-// An initiator without manners: sends exactly what a test asks for.
-class Initiator : public sc_core::sc_module {
- public:
-  tlm_utils::simple_initiator_socket<Initiator, 64> socket{"socket"};
-  explicit Initiator(sc_core::sc_module_name name) : sc_core::sc_module(name) {}
-
-  tlm::tlm_response_status send(tlm::tlm_command command, std::uint64_t address, void* data,
-                                unsigned int length, unsigned int streaming_width = 0,
-                                unsigned char* enables = nullptr, unsigned int enables_length = 0) {
-    tlm::tlm_generic_payload transaction;
-    fill(transaction, command, address, data, length);
-    if (streaming_width != 0) transaction.set_streaming_width(streaming_width);
-    transaction.set_byte_enable_ptr(enables);
-    transaction.set_byte_enable_length(enables_length);
-    sc_core::sc_time delay;
-    socket->b_transport(transaction, delay);
-    EXPECT_EQ(delay, sc_core::SC_ZERO_TIME);
-    EXPECT_EQ(transaction.get_address(), address) << "the address must come back as it was";
-    dmi_hint = transaction.is_dmi_allowed();
-    return transaction.get_response_status();
-  }
-  template <class T>
-  tlm::tlm_response_status write(std::uint64_t address, T value) {
-    return send(tlm::TLM_WRITE_COMMAND, address, &value, sizeof value);
-  }
-  template <class T>
-  T read(std::uint64_t address) {
-    T value{};
-    EXPECT_EQ(send(tlm::TLM_READ_COMMAND, address, &value, sizeof value), tlm::TLM_OK_RESPONSE);
-    return value;
-  }
-  unsigned int debug(tlm::tlm_command command, std::uint64_t address, void* data, unsigned int length) {
-    tlm::tlm_generic_payload transaction;
-    fill(transaction, command, address, data, length);
-    return socket->transport_dbg(transaction);
-  }
-  bool ask_dmi(std::uint64_t address, tlm::tlm_dmi& dmi) {
-    tlm::tlm_generic_payload transaction;
-    fill(transaction, tlm::TLM_READ_COMMAND, address, nullptr, 0);
-    return socket->get_direct_mem_ptr(transaction, dmi);
-  }
-  bool dmi_hint = false;
-
- private:
-  static void fill(tlm::tlm_generic_payload& transaction, tlm::tlm_command command, std::uint64_t address,
-                   void* data, unsigned int length) {
-    transaction.set_command(command);
-    transaction.set_address(address);
-    transaction.set_data_ptr(static_cast<unsigned char*>(data));
-    transaction.set_data_length(length);
-    transaction.set_streaming_width(length);
-  }
-};
-
-void begin_systemc() {
-  // A warning of the kernel is a mistake of ours.
-  sc_core::sc_report_handler::set_actions(sc_core::SC_WARNING, sc_core::SC_THROW);
-  sc_core::sc_set_time_resolution(1, sc_core::SC_FS);
-}
-
-TEST(MemoryTarget, FollowsTheProtocol) {
-  in_child([] {
-    begin_systemc();
-    Initiator cpu("cpu");
-    memory::MemoryTarget memory("memory", 256);
-    cpu.socket.bind(memory.socket);
-    sc_core::sc_start(sc_core::SC_ZERO_TIME);
-
-    EXPECT_EQ(cpu.read<std::uint64_t>(0), 0u) << "memory starts zeroed";
-    EXPECT_EQ(cpu.write<std::uint64_t>(8, 0x1122334455667788), tlm::TLM_OK_RESPONSE);
-    EXPECT_TRUE(cpu.dmi_hint);
-    EXPECT_EQ(cpu.read<std::uint32_t>(12), 0x11223344u);
-
-    // Byte enables: a short mask repeats; disabled bytes stay.
-    std::array<unsigned char, 2> odd = {TLM_BYTE_DISABLED, TLM_BYTE_ENABLED};
-    std::uint64_t ones = ~std::uint64_t{0};
-    EXPECT_EQ(cpu.send(tlm::TLM_WRITE_COMMAND, 8, &ones, 8, 8, odd.data(), 2), tlm::TLM_OK_RESPONSE);
-    EXPECT_EQ(cpu.read<std::uint64_t>(8), 0xFF22FF44FF66FF88u);
-    std::uint64_t partial = 0;
-    EXPECT_EQ(cpu.send(tlm::TLM_READ_COMMAND, 8, &partial, 8, 8, odd.data(), 2), tlm::TLM_OK_RESPONSE);
-    EXPECT_EQ(partial, 0xFF00FF00FF00FF00u);
-    EXPECT_EQ(cpu.send(tlm::TLM_WRITE_COMMAND, 8, &ones, 8, 8, odd.data(), 0),
-              tlm::TLM_BYTE_ENABLE_ERROR_RESPONSE);
-
-    // The last byte belongs to it, the next does not.
-    EXPECT_EQ(cpu.write<std::uint8_t>(255, 7), tlm::TLM_OK_RESPONSE);
-    EXPECT_EQ(cpu.write<std::uint8_t>(256, 7), tlm::TLM_ADDRESS_ERROR_RESPONSE);
-    EXPECT_EQ(cpu.write<std::uint64_t>(249, 7), tlm::TLM_ADDRESS_ERROR_RESPONSE);
-    EXPECT_EQ(cpu.write<std::uint64_t>(~std::uint64_t{0}, 7), tlm::TLM_ADDRESS_ERROR_RESPONSE);
-    EXPECT_EQ(cpu.read<std::uint8_t>(255), 7) << "a refused write must change nothing";
-
-    EXPECT_EQ(cpu.send(tlm::TLM_READ_COMMAND, 0, &ones, 8, 4), tlm::TLM_BURST_ERROR_RESPONSE);
-    EXPECT_EQ(cpu.send(tlm::TLM_IGNORE_COMMAND, 8, &ones, 8), tlm::TLM_OK_RESPONSE);
-    EXPECT_EQ(cpu.read<std::uint64_t>(8), 0xFF22FF44FF66FF88u);
-
-    // Debug accesses move what there is.
-    std::array<unsigned char, 16> bytes{};
-    EXPECT_EQ(cpu.debug(tlm::TLM_READ_COMMAND, 248, bytes.data(), 16), 8u);
-    EXPECT_EQ(bytes[7], 7);
-    EXPECT_EQ(cpu.debug(tlm::TLM_WRITE_COMMAND, 0, bytes.data(), 8), 8u);
-    EXPECT_EQ(cpu.read<std::uint8_t>(7), 7);
-    EXPECT_EQ(cpu.debug(tlm::TLM_READ_COMMAND, 256, bytes.data(), 1), 0u);
-
-    tlm::tlm_dmi dmi;
-    EXPECT_TRUE(cpu.ask_dmi(100, dmi));
-    EXPECT_EQ(dmi.get_start_address(), 0u);
-    EXPECT_EQ(dmi.get_end_address(), 255u);
-    EXPECT_TRUE(dmi.is_read_write_allowed());
-    EXPECT_EQ(dmi.get_dmi_ptr()[255], 7);
-    EXPECT_FALSE(cpu.ask_dmi(256, dmi));
-    return std::string();
-  });
-}
-
-TEST(Router, TranslatesAddressesAndDirectRegions) {
-  in_child([] {
-    begin_systemc();
-    Initiator cpu("cpu");
-    memory::Router bus("bus");
-    memory::MemoryTarget low("low", 64), high("high", 64), shy("shy", 64, false);
-    cpu.socket.bind(bus.from_initiators);
-    bus.map(0, 64, low.socket);
-    bus.map(1 << 20, 32, high.socket);
-    bus.map(1 << 21, 64, shy.socket);
-    EXPECT_THROW(bus.map(63, 4, low.socket), std::invalid_argument);
-    EXPECT_THROW(bus.map((1 << 20) - 2, 4, low.socket), std::invalid_argument);
-    sc_core::sc_start(sc_core::SC_ZERO_TIME);
-
-    EXPECT_EQ(cpu.write<std::uint8_t>(5, 1), tlm::TLM_OK_RESPONSE);
-    EXPECT_EQ(cpu.write<std::uint8_t>((1 << 20) + 5, 2), tlm::TLM_OK_RESPONSE);
-    EXPECT_EQ(cpu.read<std::uint8_t>(5), 1);
-    EXPECT_EQ(cpu.read<std::uint8_t>((1 << 20) + 5), 2);
-    EXPECT_EQ(cpu.write<std::uint8_t>(64, 3), tlm::TLM_ADDRESS_ERROR_RESPONSE) << "a hole";
-    EXPECT_EQ(cpu.write<std::uint64_t>((1 << 20) + 28, 3), tlm::TLM_ADDRESS_ERROR_RESPONSE)
-        << "past its range, though the target is larger";
-
-    tlm::tlm_dmi dmi;
-    EXPECT_TRUE(cpu.ask_dmi((1 << 20) + 9, dmi));
-    EXPECT_EQ(dmi.get_start_address(), 1u << 20);
-    EXPECT_EQ(dmi.get_end_address(), (1u << 20) + 31);
-    EXPECT_EQ(dmi.get_dmi_ptr()[5], 2);
-    EXPECT_FALSE(cpu.ask_dmi(1 << 21, dmi));
-    EXPECT_FALSE(cpu.ask_dmi(64, dmi));
-    unsigned char byte = 0;
-    EXPECT_EQ(cpu.debug(tlm::TLM_READ_COMMAND, (1 << 20) + 5, &byte, 1), 1u);
-    EXPECT_EQ(byte, 2);
-    EXPECT_EQ(cpu.debug(tlm::TLM_READ_COMMAND, 64, &byte, 1), 0u);
-    return std::string();
-  });
-}
+using test::Initiator;
 
 constexpr std::uint64_t kRegisters = 1 << 30;
 
@@ -256,6 +106,39 @@ TEST(ArrayTarget, RefusesWhatTheRegisterMapDoesNotAllow) {
   });
 }
 
+TEST(ArrayTarget, SaysWhatItRefuses) {
+  in_child([] {
+    begin_systemc();
+    Bench bench(configs::Bypass::fap);
+    Initiator& cpu = bench.cpu;
+    const auto refusal = [&](const std::string& access, const std::string& reason) {
+      EXPECT_EQ(cpu.refusal, "array: " + access + " by cpu " + reason);
+      EXPECT_EQ(test::last_reported_refusal(), cpu.refusal);
+    };
+    cpu.write<std::uint32_t>(bench.at(Register::rows) + 2, 1);
+    refusal("write of 4 bytes at 0x4000000a",
+            "reaches no register and no window; allowed are addresses of the register map, aligned");
+    cpu.write<std::uint16_t>(bench.at(Register::rows), 1);
+    refusal("write of 2 bytes at 0x40000008",
+            "has a wrong length; allowed are 8 and 4 bytes in registers, whole words of 4 in windows");
+    cpu.write<std::uint64_t>(bench.at(Register::rows), 1);
+    refusal("write of 8 bytes at 0x40000008",
+            "goes the wrong way; allowed are reads of read-only and writes of write-only registers");
+    cpu.write<std::uint64_t>(bench.at(Register::control), 3);
+    refusal("write of 8 bytes at 0x40000018",
+            "comes while a job runs, or its value is not one of the register's");
+    std::uint64_t value = 0;
+    unsigned char enable = TLM_BYTE_ENABLED;
+    cpu.send(tlm::TLM_READ_COMMAND, bench.at(Register::rows), &value, 8, 8, &enable, 1);
+    refusal("read of 8 bytes at 0x40000008", "has byte enables; allowed are accesses without");
+    cpu.send(tlm::TLM_READ_COMMAND, bench.at(Register::rows), &value, 8, 4);
+    refusal("read of 8 bytes at 0x40000008",
+            "has a streaming width below its length; allowed is the length and more");
+    EXPECT_EQ(bench.get(Register::rows), 4u);
+    return std::string();
+  });
+}
+
 TEST(ArrayTarget, HasNoBypassWindowWithoutMultiplexers) {
   in_child([] {
     begin_systemc();
@@ -294,7 +177,13 @@ TEST(ArrayTarget, StartReturnsAtOnceAndTheInterruptStaysUntilAcknowledged) {
     EXPECT_EQ(bench.get(Register::status), array::kDone);
     EXPECT_EQ(bench.get(Register::error), 0u);
     EXPECT_EQ(bench.get(Register::cycles), 10u);
-    EXPECT_EQ(bench.get(Register::stall_cycles), 0u);
+    EXPECT_EQ(bench.get(Register::cycles_weight_shift), 4u);
+    EXPECT_EQ(bench.get(Register::cycles_active), 1u);
+    EXPECT_EQ(bench.get(Register::cycles_pipeline), 5u);
+    for (const Register stall : {Register::stall_weights, Register::stall_activations,
+                                 Register::stall_accumulators, Register::stall_output}) {
+      EXPECT_EQ(bench.get(stall), 0u) << "ideal memory";
+    }
     EXPECT_EQ(bench.cpu.read<std::int32_t>(128), 1 + 2 + 3 + 4);
     EXPECT_EQ(bench.cpu.read<std::int32_t>(132), 2);
     EXPECT_EQ(bench.cpu.read<std::int32_t>(136), 3);

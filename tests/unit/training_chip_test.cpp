@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <stdexcept>
 
 #include "array/functional_accelerator.h"
 #include "common/diagnostics.h"
@@ -47,6 +48,10 @@ class SpoiltAccelerator final : public array::Accelerator {
     std::memcpy(memory_.data() + l.output, acc.data(), acc.size() * 4);
     return {};
   }
+  array::LaunchReport launch(const array::VectorLaunch&) override {
+    throw std::logic_error("the trainer adds and normalises on the host");
+  }
+  void observe_timeline(array::TimelineSink) override {}
   void load_faults(const faults::ArrayFaults&) override {}
   const configs::ChipConfig& chip() const override { return chip_; }
   std::uint64_t memory_bytes() const override { return memory_.size(); }
