@@ -5,39 +5,15 @@
 #include <algorithm>
 #include <array>
 
+#include "array/hook_mask.h"
+
 namespace kintsugi::array {
 
 namespace {
 
 constexpr int kLanes = 16, kVectors = static_cast<int>(kVnniPositions) / kLanes;
-constexpr int kMaskFunction = 0x6a;  // of vpternlogd: (x & keep) ^ flip
+constexpr int kMaskFunction = HookMask::kFunction;
 constexpr std::int32_t kTop = static_cast<std::int32_t>(0x80808080u);
-
-// ((x & keep) | set) ^ flip as (x & keep') ^ flip'.
-struct Mask {
-  std::uint32_t keep = ~std::uint32_t{0}, flip = 0;
-  bool identity() const { return keep == ~std::uint32_t{0} && flip == 0; }
-  void then(const Mask& next) {
-    keep &= next.keep;
-    flip = (flip & next.keep) ^ next.flip;
-  }
-};
-Mask mask_of(const pe::Hook& hook) {
-  return {hook.keep & ~hook.set, hook.set ^ hook.flip};
-}
-// The same on a 16-bit pattern that is then sign-extended: bit 15 speaks for all above.
-Mask product_mask(const pe::Hook& hook) {
-  const Mask m = mask_of(hook);
-  return {static_cast<std::uint32_t>(pe::sign_extend(m.keep, 16)),
-          static_cast<std::uint32_t>(pe::sign_extend(m.flip, 16))};
-}
-// One byte of a quad of unsigned activations: the hook between two flips of the top bit.
-Mask activation_mask(const pe::Hook& hook, int row) {
-  const Mask m = mask_of(hook);
-  const std::uint32_t keep = m.keep & 0xffu, flip = ((0x80u & keep) ^ m.flip ^ 0x80u) & 0xffu;
-  const int shift = row % 4 * 8;
-  return {~(0xffu << shift) | keep << shift, flip << shift};
-}
 
 // Events are numbered kind·kVnniColumns + column.
 enum Kind : std::int32_t { kProduct, kSum, kAlteredProduct, kAlteredSum, kAltered, kEnd };
@@ -50,18 +26,23 @@ std::int32_t bits(std::uint32_t x) {
   return static_cast<std::int32_t>(x);
 }
 
-// 16×16 words, rows <-> columns.
-[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]] void transpose(__m512i (&x)[16]) {
+// 16×16 words, rows <-> columns, all in registers.
+[[gnu::always_inline, gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]] inline void transpose(
+    __m512i (&x)[16]) {
   __m512i y[16];
+#pragma GCC unroll 16
   for (int i = 0; i < 16; i += 2) {
     y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
     y[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
   }
-  for (int i = 0; i < 16; i += 4)
-    for (int j = 0; j < 2; ++j) {
-      x[i + 2 * j] = _mm512_unpacklo_epi64(y[i + j], y[i + j + 2]);
-      x[i + 2 * j + 1] = _mm512_unpackhi_epi64(y[i + j], y[i + j + 2]);
-    }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 4) {
+    x[i] = _mm512_unpacklo_epi64(y[i], y[i + 2]);
+    x[i + 1] = _mm512_unpackhi_epi64(y[i], y[i + 2]);
+    x[i + 2] = _mm512_unpacklo_epi64(y[i + 1], y[i + 3]);
+    x[i + 3] = _mm512_unpackhi_epi64(y[i + 1], y[i + 3]);
+  }
+#pragma GCC unroll 16
   for (int j = 0; j < 4; ++j) {
     const __m512i a = _mm512_shuffle_i32x4(x[j], x[4 + j], 0x88),
                   b = _mm512_shuffle_i32x4(x[j], x[4 + j], 0xdd),
@@ -72,49 +53,74 @@ std::int32_t bits(std::uint32_t x) {
     y[8 + j] = _mm512_shuffle_i32x4(a, c, 0xdd);
     y[12 + j] = _mm512_shuffle_i32x4(b, d, 0xdd);
   }
+#pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) x[i] = y[i];
 }
 
 }  // namespace
 
 [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]] void QuadBlock::load(
-    const std::int8_t* a, std::int64_t lda, std::int64_t positions, std::int64_t used, int rows) {
+    const std::int8_t* a, std::int64_t lda, std::int64_t positions, std::int64_t used, int rows,
+    std::int64_t block) {
   quads_ = (rows + 3) / 4;
-  blocks_ = (positions + kVnniPositions - 1) / kVnniPositions;
-  std::int32_t* const words = words_.ensure(static_cast<std::size_t>(blocks_ * quads_ * kVnniPositions));
+  width_ = block;
+  blocks_ = (positions + width_ - 1) / width_;
+  std::int32_t* const words = words_.ensure(static_cast<std::size_t>(blocks_ * quads_ * width_));
   const __m512i top = _mm512_set1_epi32(kTop);
-  for (std::int64_t m0 = 0; m0 < blocks_ * kVnniPositions; m0 += kLanes) {
-    std::int32_t* to = words + m0 / kVnniPositions * quads_ * kVnniPositions + m0 % kVnniPositions;
+  for (std::int64_t m0 = 0; m0 < blocks_ * width_; m0 += kLanes) {
+    std::int32_t* to = words + m0 / width_ * quads_ * width_ + m0 % width_;
     for (std::int64_t q0 = 0; q0 < quads_; q0 += kLanes) {
       const std::int64_t bytes = std::clamp<std::int64_t>(used - 4 * q0, 0, 64);
       const __mmask64 there = bytes == 64 ? ~__mmask64{0} : (__mmask64{1} << bytes) - 1;
       __m512i x[16];
+#pragma GCC unroll 16
       for (int i = 0; i < 16; ++i)
         x[i] =
             _mm512_xor_si512(m0 + i < positions ? _mm512_maskz_loadu_epi8(there, a + (m0 + i) * lda + 4 * q0)
                                                 : _mm512_setzero_si512(),
                              top);
       transpose(x);
-      for (int q = 0; q < std::min<std::int64_t>(kLanes, quads_ - q0); ++q)
-        _mm512_storeu_si512(to + (q0 + q) * kVnniPositions, x[q]);
+      const int here = static_cast<int>(std::min<std::int64_t>(kLanes, quads_ - q0));
+#pragma GCC unroll 16
+      for (int q = 0; q < kLanes; ++q)
+        if (q < here) _mm512_store_si512(to + (q0 + q) * width_, x[q]);
     }
   }
 }
 
+std::vector<Alteration> alterations(std::span<const ActivationFault> faults) {
+  std::vector<Alteration> result;
+  for (const ActivationFault& fault : faults) {
+    if (result.empty() || result.back().quad != fault.row / 4) result.push_back({fault.row / 4, {}});
+    result.back().mask.then(HookMask::of_activation(fault.hook, fault.row));
+  }
+  return result;
+}
+
 [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]] void QuadBlock::apply(
-    std::span<const ActivationFault> faults) {
-  for (std::size_t i = 0; i < faults.size();) {
-    const std::int64_t quad = faults[i].row / 4;
-    Mask mask;
-    for (; i < faults.size() && faults[i].row / 4 == quad; ++i)
-      mask.then(activation_mask(faults[i].hook, faults[i].row));
-    const __m512i keep = _mm512_set1_epi32(bits(mask.keep)), flip = _mm512_set1_epi32(bits(mask.flip));
+    std::span<const Alteration> alterations) {
+  for (const Alteration& one : alterations) {
+    const __m512i keep = _mm512_set1_epi32(bits(one.mask.keep)),
+                  flip = _mm512_set1_epi32(bits(one.mask.flip));
     for (std::int64_t b = 0; b < blocks_; ++b) {
-      std::int32_t* words = words_.data() + (b * quads_ + quad) * kVnniPositions;
-      for (int v = 0; v < kVectors; ++v, words += kLanes)
-        _mm512_storeu_si512(words,
-                            _mm512_ternarylogic_epi32(_mm512_loadu_si512(words), keep, flip, kMaskFunction));
+      std::int32_t* words = words_.data() + (b * quads_ + one.quad) * width_;
+      for (std::int64_t v = 0; v < width_; v += kLanes, words += kLanes)
+        _mm512_store_si512(words,
+                           _mm512_ternarylogic_epi32(_mm512_load_si512(words), keep, flip, kMaskFunction));
     }
+  }
+}
+
+[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]] void add_sums(const std::int32_t* sums,
+                                                                               std::int64_t count,
+                                                                               int accumulator_bits, bool add,
+                                                                               std::int32_t* totals) {
+  const auto shift = static_cast<unsigned>(32 - accumulator_bits);
+  for (std::int64_t i = 0; i < count; i += kLanes) {
+    __m512i x = _mm512_load_si512(sums + i);
+    if (shift != 0) x = _mm512_srai_epi32(_mm512_slli_epi32(x, shift), shift);
+    if (add) x = _mm512_add_epi32(x, _mm512_load_si512(totals + i));
+    _mm512_store_si512(totals + i, x);
   }
 }
 
@@ -144,13 +150,13 @@ void ChainProgram::compile(const FaultPlan& plan, std::span<const int> columns, 
     std::array<std::int32_t, 6> constant;
   };
   std::vector<Event> events;
-  std::vector<Mask> altered(static_cast<std::size_t>(quads));
+  std::vector<HookMask> altered(static_cast<std::size_t>(quads));
   int altered_to = columns.front();
   for (std::size_t i = 0; i < columns.size(); ++i) {
     const int col = columns[i], lane = static_cast<int>(i);
     for (; altered_to < col; ++altered_to)
       for (const ActivationFault& fault : plan.activations[altered_to])
-        altered[fault.row / 4].then(activation_mask(fault.hook, fault.row));
+        altered[fault.row / 4].then(HookMask::of_activation(fault.hook, fault.row));
     const std::int8_t* weights = effective.data() + i * plan.rows;
     std::int32_t run_weights = 0;            // Σw of rows since the last mask
     std::size_t last_sum = ~std::size_t{0};  // event whose D they belong to; none: start_
@@ -164,7 +170,7 @@ void ChainProgram::compile(const FaultPlan& plan, std::span<const int> columns, 
     };
     auto at = plan.breaks[col].begin();
     for (int q = 0; q < quads; ++q) {
-      const Mask& seen = altered[q];
+      const HookMask& seen = altered[q];
       const bool is_altered = !seen.identity();
       std::uint32_t word = 0;
       for (int r = 4 * q; r < std::min(4 * q + 4, plan.rows); ++r) {
@@ -177,9 +183,10 @@ void ChainProgram::compile(const FaultPlan& plan, std::span<const int> columns, 
           continue;
         }
         const ChainBreak& one = *at++;
-        const Mask product = one.bypass ? Mask{} : product_mask(one.hooks[pe::Site::multiplier]);
-        Mask sum = one.bypass ? Mask{} : mask_of(one.hooks[pe::Site::adder]);
-        sum.then(mask_of(one.hooks[pe::Site::psum_register]));
+        const HookMask product =
+            one.bypass ? HookMask{} : HookMask::of_product(one.hooks[pe::Site::multiplier]);
+        HookMask sum = one.bypass ? HookMask{} : HookMask::of(one.hooks[pe::Site::adder]);
+        sum.then(HookMask::of(one.hooks[pe::Site::psum_register]));
         if (product.identity()) {
           word |= byte(weights[r]);
           run_weights += weights[r];
@@ -389,12 +396,22 @@ template <int kind, int column>
     const __m512i where = _mm512_load_si512(offsets);
     for (std::int64_t m0 = 0; m0 < positions; m0 += kLanes) {
       __m512i x[16];
+      const std::int32_t* from = sums + static_cast<std::int64_t>(c0) * stride + m0;
+      std::int32_t* row = out + m0 * ldc + to[c0];
+      if (columns == kLanes && together && m0 + kLanes <= positions) {
+#pragma GCC unroll 16
+        for (int c = 0; c < kLanes; ++c) x[c] = _mm512_load_si512(from + c * stride);
+        transpose(x);
+#pragma GCC unroll 16
+        for (int m = 0; m < kLanes; ++m) _mm512_storeu_si512(row + m * ldc, x[m]);
+        continue;
+      }
+#pragma GCC unroll 16
       for (std::size_t c = 0; c < kLanes; ++c)
-        x[c] = c < columns ? _mm512_loadu_si512(sums + (static_cast<std::int64_t>(c0 + c)) * stride + m0)
+        x[c] = c < columns ? _mm512_load_si512(from + static_cast<std::int64_t>(c) * stride)
                            : _mm512_setzero_si512();
       transpose(x);
-      for (std::int64_t m = 0; m < std::min<std::int64_t>(kLanes, positions - m0); ++m) {
-        std::int32_t* row = out + (m0 + m) * ldc + to[c0];
+      for (std::int64_t m = 0; m < std::min<std::int64_t>(kLanes, positions - m0); ++m, row += ldc) {
         if (together)
           _mm512_mask_storeu_epi32(row, lanes, x[m]);
         else

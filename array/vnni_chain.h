@@ -17,27 +17,36 @@
 
 #include "array/aligned_buffer.h"
 #include "array/fault_plan.h"
+#include "array/hook_mask.h"
 
 namespace kintsugi::array {
 
 inline constexpr std::int64_t kVnniPositions = 96;  // worked on together
 inline constexpr int kVnniColumns = 4;
 
+// What a column's activation registers do to one quad.
+struct Alteration {
+  std::int32_t quad = 0;
+  HookMask mask;
+};
+std::vector<Alteration> alterations(std::span<const ActivationFault> faults);
+
 // The activations of one tile for many positions, as the columns met so far have altered them.
 class QuadBlock {
  public:
   // a: `positions` rows of `used` values with stride lda; rows of the array beyond `used`, and positions up
-  // to the next multiple of kVnniPositions, are zero.
-  void load(const std::int8_t* a, std::int64_t lda, std::int64_t positions, std::int64_t used, int rows);
-  // What the activation registers of a column do to its right neighbours.
-  void apply(std::span<const ActivationFault> faults);
+  // to the next multiple of `block`, are zero.
+  void load(const std::int8_t* a, std::int64_t lda, std::int64_t positions, std::int64_t used, int rows,
+            std::int64_t block = kVnniPositions);
+  // What the activation registers of a column do to its right neighbours: alterations by quad.
+  void apply(std::span<const Alteration> alterations);
 
   std::int64_t blocks() const { return blocks_; }
-  // Unsigned bytes, [quad][position][4].
-  const std::int32_t* block(std::int64_t b) const { return words_.data() + b * quads_ * kVnniPositions; }
+  // Unsigned bytes, [quad][position in block][4].
+  const std::int32_t* block(std::int64_t b) const { return words_.data() + b * quads_ * width_; }
 
  private:
-  std::int64_t quads_ = 0, blocks_ = 0;
+  std::int64_t quads_ = 0, blocks_ = 0, width_ = kVnniPositions;
   AlignedBuffer<std::int32_t> words_;
 };
 
@@ -72,6 +81,10 @@ class ChainProgram {
   std::int32_t start_[kVnniColumns] = {};
   std::int64_t events_ = 0;
 };
+
+// totals (+)= sums, both `count` (a multiple of 16), wrapped at accumulator_bits first.
+void add_sums(const std::int32_t* sums, std::int64_t count, int accumulator_bits, bool add,
+              std::int32_t* totals);
 
 // sums (column c's positions at sums + c·stride) to out (row m at out + m·ldc), columns listed in `to`.
 void store_columns(const std::int32_t* sums, std::int64_t stride, std::span<const std::int64_t> to,

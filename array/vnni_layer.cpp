@@ -44,7 +44,16 @@ void VnniLayer::prepare(const LayerContext& context, const LayerJob& job) {
   wide_ = context.array.accumulator_bits == 32;
   choose(context);
   if (!panels_.empty()) prepare_products(context, job);
-  if (chain_columns_ > 0) prepare_chains(context, job);
+  if (chain_columns_ == 0) return;
+  alterations_.resize(static_cast<std::size_t>(context.array.cols));
+  for (int c = 0; c < context.array.cols; ++c) alterations_[c] = alterations(context.plan.activations[c]);
+  choose_chains(context);
+  programs_.clear();
+  columns_.clear();
+  if (single_)
+    prepare_columns(context, job);
+  else
+    prepare_chains(context, job);
 }
 
 // Columns with breaks or altered activations must be chains. Other columns are products, unless the panel
@@ -68,7 +77,10 @@ void VnniLayer::choose(const LayerContext& context) {
     else
       panels_.push_back(p);
   }
-  chain_columns_ = std::ranges::count(chained_, 1);
+  chain_places_.clear();
+  for (std::int64_t n = 0; n < N; ++n)
+    if (chained_[n] != 0) chain_places_.push_back(n);
+  chain_columns_ = static_cast<std::int64_t>(chain_places_.size());
 
   groups_.assign(tiling_.n_tiles.size(), {});
   first_program_.clear();
@@ -87,6 +99,40 @@ void VnniLayer::choose(const LayerContext& context) {
     first_program_.push_back(programs_per_tile_);
     programs_per_tile_ += groups.size();
   }
+}
+
+// Four columns at a time share loads but pay for each event that the processor did not foresee; single
+// columns pay a little in every quad. Costs in cycles for sixteen stream positions of one column and tile,
+// measured.
+void VnniLayer::choose_chains(const LayerContext& context) {
+  constexpr double kQuad = 0.7, kEvent = 1.65;                     // four at a time
+  constexpr double kColumn = 19, kCleanStep = 0.75, kStep = 0.95;  // alone
+  constexpr double kAlter = 1.0;                                   // a quad of activations
+  const FaultPlan& plan = context.plan;
+  const double quads = static_cast<double>(ceil_div(tiling_.k_tiles.front().count, 4));
+  four_cost_ = single_cost_ = 0;
+  for (const std::vector<Group>& groups : groups_)
+    for (const Group& group : groups) {
+      double events = 0, altered = 0;
+      for (const int c : group) {
+        double products = 0, sums = 0;
+        for (const ChainBreak& b : plan.breaks[c]) {
+          const bool product = !b.bypass && !b.hooks[pe::Site::multiplier].identity();
+          products += product;
+          sums += !product || !b.hooks[pe::Site::adder].identity() ||
+                  !b.hooks[pe::Site::psum_register].identity();
+        }
+        const double faults = static_cast<double>(plan.activations[c].size());
+        single_cost_ += kColumn + kAlter * std::min(quads, faults) +
+                        (products + sums > 0 ? kStep * (quads + products + 0.75 * sums) : kCleanStep * quads);
+        // Rows altered inside the group are events of the columns to their right.
+        events += products + sums + (c == group.back() ? 0 : 1.5 * faults);
+        altered += faults;
+      }
+      four_cost_ += static_cast<double>(group.size()) * quads * kQuad + kEvent * events +
+                    kAlter * std::min(quads, altered);
+    }
+  single_ = single_cost_ < four_cost_;
 }
 
 void VnniLayer::prepare_products(const LayerContext& context, const LayerJob& job) {
@@ -138,6 +184,28 @@ void VnniLayer::prepare_chains(const LayerContext& context, const LayerJob& job)
   });
 }
 
+void VnniLayer::prepare_columns(const LayerContext& context, const LayerJob& job) {
+  const FaultPlan& plan = context.plan;
+  const std::int64_t K = shape_.k(), N = shape_.n();
+  const std::size_t k_tiles = tiling_.k_tiles.size();
+  const std::size_t tiles = static_cast<std::size_t>(shape_.groups) * k_tiles;
+  columns_.resize(tiles * static_cast<std::size_t>(chain_columns_));
+  context.for_each(static_cast<std::int64_t>(tiles), [&](std::int64_t tile) {
+    const std::size_t group = static_cast<std::size_t>(tile) / k_tiles;
+    const Range& k_tile = tiling_.k_tiles[static_cast<std::size_t>(tile) % k_tiles];
+    ColumnProgram* program = columns_.data() + tile * chain_columns_;
+    std::vector<std::int8_t> effective(static_cast<std::size_t>(plan.rows));
+    for (std::int64_t n = 0; n < N; ++n) {
+      if (chained_[n] == 0) continue;
+      const int c = static_cast<int>(n % context.array.cols);
+      const std::int8_t* from = job.weights + (static_cast<std::int64_t>(group) * K + k_tile.begin) * N + n;
+      for (int r = 0; r < plan.rows; ++r)
+        effective[r] = plan.effective_weight(r, c, r < k_tile.count ? from[r * N] : std::int8_t{0});
+      program++->build(plan, c, k_tile.count, effective);
+    }
+  });
+}
+
 void VnniLayer::run(const LayerContext& context, const LayerJob& job,
                     ScratchPool<VnniScratch>& scratch) const {
   if (!panels_.empty()) run_products(context, job, scratch);
@@ -148,10 +216,15 @@ void VnniLayer::run(const LayerContext& context, const LayerJob& job,
   const std::int64_t m = job.shape.m();
   std::int64_t rows = std::min(kMost, ceil_div(m, context.threads()));
   if (!shape_.is_gemm()) rows = std::min(rows, kGatherBytes / shape_.k());
-  rows = std::max<std::int64_t>(1, ceil_div(rows, kVnniPositions)) * kVnniPositions;
+  const std::int64_t unit = single_ ? kColumnPositions : kVnniPositions;
+  rows = std::max<std::int64_t>(1, ceil_div(rows, unit)) * unit;
   context.for_each(ceil_div(m, rows), [&](std::int64_t block) {
     scratch.with([&](VnniScratch& mine) {
-      run_chains(context, job, block * rows, std::min(rows, m - block * rows), mine);
+      const std::int64_t begin = block * rows, count = std::min(rows, m - begin);
+      if (single_)
+        run_single_columns(context, job, begin, count, mine);
+      else
+        run_chains(context, job, begin, count, mine);
     });
   });
 }
@@ -213,7 +286,6 @@ void VnniLayer::run_narrow_products(const LayerContext& context, const LayerJob&
 
 void VnniLayer::run_chains(const LayerContext& context, const LayerJob& job, std::int64_t begin,
                            std::int64_t count, VnniScratch& scratch) const {
-  const FaultPlan& plan = context.plan;
   const std::size_t k_tiles = tiling_.k_tiles.size();
   const std::int64_t stride = ceil_div(count, kVnniPositions) * kVnniPositions;
   constexpr std::size_t kStored = 16;  // columns whose sums are stored together
@@ -237,7 +309,7 @@ void VnniLayer::run_chains(const LayerContext& context, const LayerJob& job, std
                                       (static_cast<std::size_t>(g) * k_tiles + kt) * programs_per_tile_ +
                                       first_program_[nt];
         for (std::size_t i = 0; i < groups.size(); ++i, ++program) {
-          for (; passed < groups[i].front(); ++passed) scratch.quads.apply(plan.activations[passed]);
+          for (; passed < groups[i].front(); ++passed) scratch.quads.apply(alterations_[passed]);
           std::int32_t* const mine = sums + static_cast<std::int64_t>(i % kept) * kVnniColumns * stride;
           for (std::int64_t b = 0; b < scratch.quads.blocks(); ++b)
             program->run(scratch.quads.block(b), context.array.accumulator_bits, kt > 0,
@@ -258,28 +330,92 @@ void VnniLayer::run_chains(const LayerContext& context, const LayerJob& job, std
   }
 }
 
+namespace {
+
+std::span<const Alteration> in_segment(const std::vector<Alteration>& all, int segment) {
+  const auto first = std::ranges::lower_bound(all, segment * kSegmentQuads, {}, &Alteration::quad);
+  const auto last = std::ranges::lower_bound(all, (segment + 1) * kSegmentQuads, {}, &Alteration::quad);
+  return {first, last};
+}
+
+}  // namespace
+
+void VnniLayer::run_single_columns(const LayerContext& context, const LayerJob& job, std::int64_t begin,
+                                   std::int64_t count, VnniScratch& scratch) const {
+  const std::size_t k_tiles = tiling_.k_tiles.size();
+  const int segments = static_cast<int>(ceil_div(ceil_div(context.array.rows, 4), kSegmentQuads));
+  for (std::int64_t g = 0; g < shape_.groups; ++g) {
+    const Rows rows = gather(job.shape, job.activations, g, begin, count, scratch.rows);
+    for (std::int64_t m0 = 0; m0 < count; m0 += kColumnPositions) {
+      const std::int64_t positions = std::min(kColumnPositions, count - m0);
+      std::int32_t* const out = job.accumulators + (begin + m0) * shape_.out_c;
+      std::int64_t before = 0;  // chained columns in n-tiles further left
+      bool loaded = false;
+      for (const Range& n_tile : tiling_.n_tiles) {
+        const std::int64_t chains =
+            std::ranges::count(std::span(chained_).subspan(n_tile.begin, n_tile.count), 1);
+        if (chains == 0) continue;
+        // Sums between segments; and, with several k-tiles, over tiles.
+        std::int32_t* const sums = scratch.sums.ensure(static_cast<std::size_t>(chains * kColumnPositions));
+        std::int32_t* totals = sums;
+        if (k_tiles > 1) totals = scratch.totals.ensure(static_cast<std::size_t>(chains * kColumnPositions));
+        for (std::size_t kt = 0; kt < k_tiles; ++kt) {
+          const Range& k_tile = tiling_.k_tiles[kt];
+          if (!loaded || k_tiles > 1 || alters_)
+            scratch.quads.load(rows.a + m0 * rows.lda + k_tile.begin, rows.lda, positions, k_tile.count,
+                               context.array.rows, kColumnPositions);
+          loaded = true;
+          const ColumnProgram* const programs =
+              columns_.data() +
+              (g * static_cast<std::int64_t>(k_tiles) + static_cast<std::int64_t>(kt)) * chain_columns_ +
+              before;
+          for (int segment = 0; segment < segments; ++segment) {
+            std::int64_t done = 0;
+            for (std::int64_t c = 0; done < chains; ++c) {
+              if (chained_[n_tile.begin + c] != 0) {
+                programs[done].run(scratch.quads.block(0), segment, sums + done * kColumnPositions);
+                ++done;
+              }
+              if (done < chains) scratch.quads.apply(in_segment(alterations_[c], segment));
+            }
+          }
+          if (k_tiles > 1 || !wide_)
+            add_sums(sums, chains * kColumnPositions, context.array.accumulator_bits, kt > 0, totals);
+        }
+        store_columns(totals, kColumnPositions, std::span(chain_places_).subspan(before, chains), positions,
+                      out + g * shape_.n(), shape_.out_c);
+        before += chains;
+      }
+    }
+  }
+}
+
 std::size_t VnniLayer::bytes() const {
   std::size_t sum = sizeof *this;
   for (const PackedWeights& packed : packed_) sum += packed.bytes();
   for (const ChainProgram& program : programs_) sum += program.bytes();
+  for (const ColumnProgram& program : columns_) sum += program.bytes();
   return sum;
 }
 
 std::string VnniLayer::describe() const {
-  std::int64_t events = 0;
-  if (chain_columns_ > 0)
-    for (const ChainProgram& program : programs_) events += program.events();
   const std::int64_t products =
       std::transform_reduce(panels_.begin(), panels_.end(), std::int64_t{0}, std::plus<>(),
                             [&](std::int64_t p) { return std::min(kPanel, shape_.n() - p * kPanel); });
-  return fmt::format(
-      "K {}, N {}, {} groups: {} columns in {} product panels ({}), {} columns as chains with {} events; {} "
-      "kB",
-      shape_.k(), shape_.n(), shape_.groups, products, panels_.size(),
-      shape_.is_gemm() ? "matrix product"
-      : wide_          ? "direct convolution"
-                       : "gathered",
-      chain_columns_, events, bytes() / 1024);
+  std::string text = fmt::format("K {}, N {}, {} groups: {} columns in {} product panels ({})", shape_.k(),
+                                 shape_.n(), shape_.groups, products, panels_.size(),
+                                 shape_.is_gemm() ? "matrix product"
+                                 : wide_          ? "direct convolution"
+                                                  : "gathered");
+  if (chain_columns_ > 0) {
+    std::int64_t events = 0;
+    for (const ChainProgram& program : programs_) events += program.events();
+    for (const ColumnProgram& program : columns_) events += program.events();
+    text += fmt::format(
+        ", {} columns as chains with {} events, {} (estimated cost {:.0f} alone, {:.0f} by four)",
+        chain_columns_, events, single_ ? "each alone" : "four at a time", single_cost_, four_cost_);
+  }
+  return text + fmt::format("; {} kB", bytes() / 1024);
 }
 
 }  // namespace kintsugi::array

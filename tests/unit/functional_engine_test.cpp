@@ -83,6 +83,30 @@ TEST(FunctionalEngine, equals_the_naive_array_at_larger_sizes) {
   }
 }
 
+// Arrays high enough for several segments of rows and wide enough for several panels and blocks, at the
+// densities at which each way of running chains is chosen.
+TEST(FunctionalEngine, equals_the_naive_array_at_every_density) {
+  common::ThreadPool pool(2);
+  std::uint64_t number = 0;
+  for (const int rows : {130, 257})
+    for (const double rate : {0.01, 0.1, 0.3})
+      for (const int bits : {32, 20})
+        for (const auto bypass : {test::BypassKind::none, test::BypassKind::partial}) {
+          common::RandomStream random(++number, "density");
+          RandomCase c;
+          c.array.rows = rows;
+          c.array.cols = 70;
+          c.array.accumulator_bits = bits;
+          const std::int64_t k = number % 2 == 0 ? 2 * rows + 3 : rows - 5;
+          c.shape = array::gemm_shape(270, k, number % 3 == 0 ? 90 : 67);
+          c.faults = test::random_faults(random, rows, 70, rate, test::all_sites(), bypass, bits);
+          c.activations = test::random_int8(random, c.shape.activation_bytes());
+          c.weights = test::random_int8(random, c.shape.weight_bytes());
+          ASSERT_EQ(run_engine(c, &pool), run_naive(c, NaiveArithmetic::datapath))
+              << rows << " rows, rate " << rate << ", " << bits << " bits, case " << number;
+        }
+}
+
 // One engine, many layers and fault patterns: nothing may be left over from the one before.
 TEST(FunctionalEngine, one_engine_serves_many_jobs) {
   common::ThreadPool pool(2);
