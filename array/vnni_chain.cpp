@@ -6,6 +6,7 @@
 #include <array>
 
 #include "array/hook_mask.h"
+#include "array/vnni_words.h"
 
 namespace kintsugi::array {
 
@@ -246,11 +247,11 @@ template <int kind, int column>
   const bool is_altered = kind == kAlteredProduct || kind == kAlteredSum || kind == kAltered;
   __m512i seen_keep = _mm512_setzero_si512(), seen_flip = seen_keep;
   if (is_altered) {
-    seen_keep = _mm512_set1_epi32(code[0]);
-    seen_flip = _mm512_set1_epi32(code[1]);
+    seen_keep = in_register(code[0]);
+    seen_flip = in_register(code[1]);
     code += 2;
   }
-  const __m512i weight = _mm512_set1_epi32(code[0]);
+  const __m512i weight = in_register(code[0]);
   if (kind == kAltered) {
     ++code;
 #pragma GCC unroll 8
@@ -261,8 +262,7 @@ template <int kind, int column>
                                            weight);
     return;
   }
-  const __m512i keep = _mm512_set1_epi32(code[1]), flip = _mm512_set1_epi32(code[2]),
-                offset = _mm512_set1_epi32(code[3]);
+  const __m512i keep = in_register(code[1]), flip = in_register(code[2]), offset = in_register(code[3]);
   code += 4;
 #pragma GCC unroll 8
   for (int v = 0; v < kVectors; ++v) {

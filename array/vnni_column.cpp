@@ -5,19 +5,13 @@
 #include <algorithm>
 
 #include "array/hook_mask.h"
+#include "array/vnni_words.h"
 
 namespace kintsugi::array {
 
 namespace {
 
 constexpr int kLanes = 16, kVectors = static_cast<int>(kColumnPositions) / kLanes;
-
-// One word in all lanes, and in a register: GCC would rather load it again for each of the vectors.
-[[gnu::always_inline, gnu::target("avx512f")]] inline __m512i in_register(std::int32_t word) {
-  __m512i x = _mm512_set1_epi32(word);
-  asm("" : "+v"(x));
-  return x;
-}
 
 }  // namespace
 
