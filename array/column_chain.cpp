@@ -3,8 +3,6 @@
 #include <immintrin.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <string_view>
 
 namespace kintsugi::array {
 
@@ -34,34 +32,17 @@ void add_pairs(const std::int32_t* activations, const std::int32_t* weights, std
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(psums + i * kLanes), sum[i]);
 }
 
-// The same with AVX-512 VNNI: the 16-bit form, which does not saturate.
-[[gnu::target("avx512f,avx512bw,avx512vl,avx512vnni")]] void add_pairs_avx512(const std::int32_t* activations,
-                                                                              const std::int32_t* weights,
-                                                                              std::int64_t pairs,
-                                                                              std::int32_t* psums) {
-  constexpr int kLanes = 16, kVectors = static_cast<int>(kChainBlock) / kLanes;
-  __m512i even[kVectors], odd[kVectors];  // two chains of additions, to hide their latency
-  for (int i = 0; i < kVectors; ++i) {
-    even[i] = _mm512_loadu_si512(psums + i * kLanes);
-    odd[i] = _mm512_setzero_si512();
-  }
-  std::int64_t p = 0;
-  for (; p + 1 < pairs; p += 2) {
-    const __m512i first = _mm512_set1_epi32(weights[p]), second = _mm512_set1_epi32(weights[p + 1]);
+// The same without intrinsics.
+void add_pairs_portable(const std::int32_t* activations, const std::int32_t* weights, std::int64_t pairs,
+                        std::int32_t* psums) {
+  for (std::int64_t p = 0; p < pairs; ++p) {
+    const std::int32_t low = pe::sign_extend(static_cast<std::uint32_t>(weights[p]), 16),
+                       high = weights[p] >> 16;
     const std::int32_t* a = activations + p * kChainBlock;
-    for (int i = 0; i < kVectors; ++i) {
-      even[i] = _mm512_dpwssd_epi32(even[i], first, _mm512_loadu_si512(a + i * kLanes));
-      odd[i] = _mm512_dpwssd_epi32(odd[i], second, _mm512_loadu_si512(a + kChainBlock + i * kLanes));
-    }
+    for (std::int64_t m = 0; m < kChainBlock; ++m)
+      psums[m] = pe::wrapping_add(
+          psums[m], low * ActivationBlock::value(a[m], 0) + high * ActivationBlock::value(a[m], 1), 32);
   }
-  if (p < pairs) {
-    const __m512i first = _mm512_set1_epi32(weights[p]);
-    for (int i = 0; i < kVectors; ++i)
-      even[i] =
-          _mm512_dpwssd_epi32(even[i], first, _mm512_loadu_si512(activations + p * kChainBlock + i * kLanes));
-  }
-  for (int i = 0; i < kVectors; ++i)
-    _mm512_storeu_si512(psums + i * kLanes, _mm512_add_epi32(even[i], odd[i]));
 }
 
 // One PE for the whole block. Inlined with a constant width and the hooks by value, this becomes vector code;
@@ -93,14 +74,6 @@ void add_pairs(const std::int32_t* activations, const std::int32_t* weights, std
 }
 
 }  // namespace
-
-ChainKernel choose_chain_kernel() {
-  const char* isa = std::getenv("KINTSUGI_ISA");
-  if (isa != nullptr && std::string_view(isa) == "portable") return ChainKernel::portable;
-  const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-  return wide ? ChainKernel::avx512 : ChainKernel::portable;
-}
 
 void ActivationBlock::load(const std::int8_t* a, std::int64_t lda, std::int64_t positions, std::int64_t used,
                            int rows) {
@@ -155,16 +128,14 @@ void ColumnChain::build(const FaultPlan& plan, int col, std::span<const std::int
   add_run(plan, col, weights, begin, last);
 }
 
-template <ChainKernel kernel>
-[[gnu::always_inline]] inline void ColumnChain::run_with(const ActivationBlock& activations,
-                                                         int accumulator_bits, std::int32_t* psums) const {
+void ColumnChain::run(Isa isa, const ActivationBlock& activations, int accumulator_bits,
+                      std::int32_t* psums) const {
   std::fill_n(psums, kChainBlock, 0);
+  const auto add = isa == Isa::portable ? add_pairs_portable : add_pairs;
   for (std::size_t i = 0; i < runs_.size(); ++i) {
     const Run& clean = runs_[i];
-    if (clean.pairs > 0) {
-      constexpr auto kAdd = kernel == ChainKernel::avx512 ? add_pairs_avx512 : add_pairs;
-      kAdd(activations.pair(clean.first_pair), words_.data() + clean.words, clean.pairs, psums);
-    }
+    if (clean.pairs > 0)
+      add(activations.pair(clean.first_pair), words_.data() + clean.words, clean.pairs, psums);
     if (i == breaks_.size()) break;
     const std::int32_t* words = activations.pair(breaks_[i].row / 2);
     if (accumulator_bits == 32)
@@ -174,24 +145,6 @@ template <ChainKernel kernel>
   }
   for (std::int64_t m = 0; m < kChainBlock; ++m)
     psums[m] = pe::sign_extend(static_cast<std::uint32_t>(psums[m]), accumulator_bits);
-}
-
-[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-vector-width=512")]] void
-ColumnChain::run_avx512(const ActivationBlock& activations, int accumulator_bits, std::int32_t* psums) const {
-  run_with<ChainKernel::avx512>(activations, accumulator_bits, psums);
-}
-
-void ColumnChain::run_portable(const ActivationBlock& activations, int accumulator_bits,
-                               std::int32_t* psums) const {
-  run_with<ChainKernel::portable>(activations, accumulator_bits, psums);
-}
-
-void ColumnChain::run(ChainKernel kernel, const ActivationBlock& activations, int accumulator_bits,
-                      std::int32_t* psums) const {
-  if (kernel == ChainKernel::avx512)
-    run_avx512(activations, accumulator_bits, psums);
-  else
-    run_portable(activations, accumulator_bits, psums);
 }
 
 }  // namespace kintsugi::array

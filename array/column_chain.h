@@ -1,5 +1,5 @@
-// One column of the array for a block of stream positions: clean runs as sums of products, broken where a
-// PE's own datapath must be evaluated.
+// Chains where there is no AVX-512 VNNI: one column of the array for a block of stream positions: clean runs
+// as sums of products, broken where a PE's own datapath must be evaluated.
 //
 // Activations lie transposed and in pairs of rows, [pair][position][2] as 16-bit numbers, so that one vector
 // instruction multiplies two rows' worth. They are changed in place as columns pass from left to right, as
@@ -11,14 +11,11 @@
 #include <vector>
 
 #include "array/fault_plan.h"
+#include "array/isa.h"
 
 namespace kintsugi::array {
 
 inline constexpr std::int64_t kChainBlock = 64;  // stream positions
-
-// Which instructions evaluate a chain; the bits are the same. KINTSUGI_ISA=portable forces `portable` (AVX2).
-enum class ChainKernel { portable, avx512 };
-ChainKernel choose_chain_kernel();
 
 // The activations of one tile as the columns see them, all rows of the array, one block of positions.
 class ActivationBlock {
@@ -47,18 +44,16 @@ class ColumnChain {
   void build(const FaultPlan& plan, int col, std::span<const std::int8_t> weights);
 
   // psums: kChainBlock values, overwritten with what leaves the bottom of the array.
-  void run(ChainKernel kernel, const ActivationBlock& activations, int accumulator_bits,
-           std::int32_t* psums) const;
+  // Isa::avx512 is done as avx2.
+  void run(Isa isa, const ActivationBlock& activations, int accumulator_bits, std::int32_t* psums) const;
+
+  std::size_t bytes() const { return sizeof *this + words_.size() * sizeof(std::int32_t); }
 
  private:
   struct Run {
     std::int64_t first_pair, pairs;
     std::size_t words;  // where its weight words start
   };
-  template <ChainKernel kernel>
-  void run_with(const ActivationBlock& activations, int accumulator_bits, std::int32_t* psums) const;
-  void run_portable(const ActivationBlock& activations, int accumulator_bits, std::int32_t* psums) const;
-  void run_avx512(const ActivationBlock& activations, int accumulator_bits, std::int32_t* psums) const;
   void add_run(const FaultPlan& plan, int col, std::span<const std::int8_t> weights, int begin, int end);
 
   std::vector<Run> runs_;            // runs_[i] precedes breaks_[i]; one more than breaks

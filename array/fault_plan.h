@@ -44,6 +44,14 @@ struct FaultPlan {
     const std::size_t i = static_cast<std::size_t>(row) * cols + col;
     return static_cast<std::int8_t>(((static_cast<std::uint8_t>(weight) & keep[i]) | set[i]) ^ flip[i]);
   }
+
+  // The same for columns 0 … count − 1 of a row.
+  void effective_row(int row, std::int64_t count, const std::int8_t* weights, std::int8_t* out) const {
+    const std::size_t at = static_cast<std::size_t>(row) * cols;
+    for (std::int64_t c = 0; c < count; ++c)
+      out[c] = static_cast<std::int8_t>(
+          ((static_cast<std::uint8_t>(weights[c]) & keep[at + c]) | set[at + c]) ^ flip[at + c]);
+  }
 };
 
 FaultPlan make_fault_plan(const faults::ArrayFaults& faults);

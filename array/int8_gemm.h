@@ -1,32 +1,38 @@
-// Exact int8 × int8 -> int32 matrix product, wrapping at 32 bits: the clean runs of the functional engine.
+// Exact int8 × int8 -> int32 matrix product, wrapping at 32 bits, on operands widened to 16 bits: the clean
+// runs of the functional engine where there is no AVX-512 VNNI.
 //
 // Contract: the same bits from every kernel, on every machine, for all operands (−128 included) and all
-// sizes. oneDNN is used only where the processor has AVX-512 VNNI: its older paths saturate pairs of products
-// at 16 bits. Everywhere else, and where the environment variable KINTSUGI_ISA is `portable`, a kernel of our
-// own (AVX2, operands widened to 16 bits) does the work.
+// sizes. Libraries' int8 products saturate pairs of products at 16 bits on such machines and are not used.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "array/isa.h"
+
 namespace kintsugi::array {
 
-enum class GemmKernel { onednn, portable };
+// The right operand as the kernels read it: panels of 16 columns; in a panel, for each pair of k, 16 words of
+// two 16-bit values.
+class WidenedPanels {
+ public:
+  // b: k×n, row-major with stride ldb.
+  void pack(std::int64_t n, std::int64_t k, const std::int8_t* b, std::int64_t ldb);
+  std::int64_t n() const { return n_; }
+  std::int64_t k() const { return k_; }
+  const std::int16_t* panel(std::int64_t p) const { return words_.data() + p * ((k_ + 1) / 2) * 2 * kPanel; }
+  std::size_t bytes() const { return words_.size() * sizeof(std::int16_t); }
 
-// The fastest kernel that is exact here. oneDNN is tried on operands that would saturate before it is
-// trusted.
-GemmKernel choose_gemm_kernel();
+  static constexpr std::int64_t kPanel = 16;
 
-// Working memory of one thread, kept between calls.
-struct GemmScratch {
-  std::vector<std::int16_t> a;
-  std::vector<std::int16_t> b;
+ private:
+  std::int64_t n_ = 0, k_ = 0;
+  std::vector<std::int16_t> words_;
 };
 
-// c[m·ldc + n] = Σ_k a[m·lda + k] · b[k·ldb + n], row-major, all sizes ≥ 1. Throws std::runtime_error if
-// oneDNN reports a failure.
-void int8_gemm(GemmKernel kernel, std::int64_t m, std::int64_t n, std::int64_t k, const std::int8_t* a,
-               std::int64_t lda, const std::int8_t* b, std::int64_t ldb, std::int32_t* c, std::int64_t ldc,
-               GemmScratch& scratch);
+// c[m·ldc + n] = Σ_k a[m·lda + k] · b[k][n], all sizes ≥ 1. Isa::avx512 is done as avx2. `widened` is working
+// memory, kept between calls.
+void int8_gemm(Isa isa, std::int64_t m, const std::int8_t* a, std::int64_t lda, const WidenedPanels& b,
+               std::int32_t* c, std::int64_t ldc, std::vector<std::int16_t>& widened);
 
 }  // namespace kintsugi::array

@@ -1,10 +1,10 @@
 #include "array/requantize.h"
 
 #include <cstddef>
-#include <cstdlib>
 #include <stdexcept>
-#include <string_view>
 #include <vector>
+
+#include "array/isa.h"
 
 namespace kintsugi::array {
 
@@ -54,12 +54,7 @@ void requantize(std::span<const std::int32_t> accumulators, std::span<const Requ
   if (out.size() != accumulators.size() ||
       (channels == 0 ? !accumulators.empty() : accumulators.size() % channels != 0))
     throw std::invalid_argument("requantize: sizes of accumulators, table and result do not fit");
-  // As for the other kernels: KINTSUGI_ISA=portable runs what a machine without AVX-512 would.
-  const char* isa = std::getenv("KINTSUGI_ISA");
-  const bool portable = isa != nullptr && std::string_view(isa) == "portable";
-  const bool wide = !portable && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  const auto row_function = wide ? requantize_row_avx512 : requantize_row_portable;
+  const auto row_function = choose_isa() == Isa::avx512 ? requantize_row_avx512 : requantize_row_portable;
   const Columns columns(table);
   for (std::size_t i = 0; i < accumulators.size(); i += channels)
     row_function(accumulators.data() + i, columns.multiplier.data(), columns.shift.data(),

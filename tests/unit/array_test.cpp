@@ -4,10 +4,13 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "array/content_hash.h"
 #include "array/int8_gemm.h"
+#include "array/isa.h"
 #include "array/layer_shape.h"
 #include "array/requantize.h"
 #include "array/schedule.h"
+#include "array/vnni_product.h"
 #include "common/random.h"
 #include "common/thread_pool.h"
 #include "tests/support/naive_array.h"
@@ -15,8 +18,6 @@
 
 namespace kintsugi {
 namespace {
-
-using array::GemmKernel;
 
 // --- PE arithmetic ---
 
@@ -59,12 +60,27 @@ TEST(Datapath, worked_examples) {
 
 // --- Matrix product ---
 
-std::vector<std::int32_t> gemm(GemmKernel kernel, std::int64_t m, std::int64_t n, std::int64_t k,
+bool can_run(array::Isa isa) {
+  return isa != array::Isa::avx512 || array::choose_isa() == array::Isa::avx512;
+}
+
+std::vector<std::int32_t> gemm(array::Isa isa, std::int64_t m, std::int64_t n, std::int64_t k,
                                const std::vector<std::int8_t>& a, std::int64_t lda,
                                const std::vector<std::int8_t>& b, std::int64_t ldb, std::int64_t ldc) {
-  array::GemmScratch scratch;
   std::vector<std::int32_t> c(static_cast<std::size_t>(m * ldc), 42);
-  array::int8_gemm(kernel, m, n, k, a.data(), lda, b.data(), ldb, c.data(), ldc, scratch);
+  if (isa == array::Isa::avx512) {
+    array::ProductScratch scratch;
+    array::PackedWeights packed;
+    packed.pack(b.data(), 1, k, n, ldb);
+    std::vector<std::int64_t> panels(static_cast<std::size_t>(packed.panels()));
+    std::iota(panels.begin(), panels.end(), 0);
+    array::vnni_gemm(packed, panels, m, a.data(), lda, c.data(), ldc, scratch);
+  } else {
+    std::vector<std::int16_t> scratch;
+    array::WidenedPanels packed;
+    packed.pack(n, k, b.data(), ldb);
+    array::int8_gemm(isa, m, a.data(), lda, packed, c.data(), ldc, scratch);
+  }
   return c;
 }
 
@@ -83,13 +99,11 @@ std::vector<std::int32_t> plain_product(std::int64_t m, std::int64_t n, std::int
   return c;
 }
 
-class Int8Gemm : public testing::TestWithParam<GemmKernel> {
+class Int8Gemm : public testing::TestWithParam<array::Isa> {
  protected:
   void SetUp() override {
-    if (GetParam() == GemmKernel::onednn && array::choose_gemm_kernel() != GemmKernel::onednn)
-      GTEST_SKIP() << "oneDNN's int8 product is not exact on this processor and is not used here";
+    if (!can_run(GetParam())) GTEST_SKIP() << "this processor has no AVX-512 VNNI";
   }
-  common::ThreadPool pool_{1};
 };
 
 TEST_P(Int8Gemm, is_exact_at_every_size_and_stride) {
@@ -129,13 +143,45 @@ TEST_P(Int8Gemm, wraps_at_thirty_two_bits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(kernels, Int8Gemm, testing::Values(GemmKernel::onednn, GemmKernel::portable),
-                         [](const auto& p) { return p.param == GemmKernel::onednn ? "onednn" : "portable"; });
+INSTANTIATE_TEST_SUITE_P(kernels, Int8Gemm,
+                         testing::Values(array::Isa::portable, array::Isa::avx2, array::Isa::avx512),
+                         [](const auto& p) { return array::to_string(p.param); });
 
-TEST(Int8GemmChoice, the_environment_forces_the_portable_kernel) {
+TEST(IsaChoice, is_the_environments_or_the_widest) {
+  const array::Isa widest = array::choose_isa();
   setenv("KINTSUGI_ISA", "portable", 1);
-  EXPECT_EQ(array::choose_gemm_kernel(), GemmKernel::portable);
+  EXPECT_EQ(array::choose_isa(), array::Isa::portable);
+  setenv("KINTSUGI_ISA", "avx2", 1);
+  EXPECT_EQ(array::choose_isa(), array::Isa::avx2);
+  setenv("KINTSUGI_ISA", "sse", 1);
+  EXPECT_THROW(array::choose_isa(), common::InputError);
+  setenv("KINTSUGI_ISA", "", 1);
+  EXPECT_EQ(array::choose_isa(),
+            __builtin_cpu_supports("avx512vnni") ? array::Isa::avx512 : array::Isa::avx2);
   unsetenv("KINTSUGI_ISA");
+  EXPECT_GE(widest, array::Isa::portable);
+}
+
+// Every bit counts, at every place and length, and so does the order.
+TEST(Fingerprint, changes_with_any_bit) {
+  common::RandomStream random(3, "fingerprint");
+  for (const std::size_t size : {1, 7, 64, 127, 128, 129, 300, 1000}) {
+    auto bytes = test::random_int8(random, static_cast<std::int64_t>(size));
+    const auto before = array::fingerprint(bytes.data(), size);
+    EXPECT_EQ(array::fingerprint(bytes.data(), size), before);
+    for (std::size_t i = 0; i < size * 8; ++i) {
+      bytes[i / 8] = static_cast<std::int8_t>(bytes[i / 8] ^ 1 << i % 8);
+      ASSERT_NE(array::fingerprint(bytes.data(), size), before) << size << " " << i;
+      bytes[i / 8] = static_cast<std::int8_t>(bytes[i / 8] ^ 1 << i % 8);
+    }
+    bytes.push_back(0);
+    EXPECT_NE(array::fingerprint(bytes.data(), size + 1), before);
+  }
+  std::vector<std::int8_t> two(256, 0);
+  two[3] = 1;
+  const auto first = array::fingerprint(two.data(), 256);
+  std::swap(two[3], two[131]);
+  EXPECT_NE(array::fingerprint(two.data(), 256), first);
 }
 
 // --- Tiling ---
@@ -251,12 +297,12 @@ TEST(Schedule, a_layer_costs_what_scale_sim_says) {
 // --- Requantisation ---
 
 // With the instructions of this machine, and with those that every machine has.
-class Requantize : public testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(instructions, Requantize, testing::Bool(),
-                         [](const auto& p) { return p.param ? "portable" : "widest"; });
+class Requantize : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(instructions, Requantize, testing::Values("", "avx2", "portable"),
+                         [](const auto& p) { return *p.param == 0 ? "widest" : p.param; });
 
 TEST_P(Requantize, tables_equal_the_definition) {
-  if (GetParam()) setenv("KINTSUGI_ISA", "portable", 1);
+  setenv("KINTSUGI_ISA", GetParam(), 1);
   common::RandomStream random(5, "requantize");
   for (const std::size_t channels : {1, 3, 8, 17, 64}) {
     std::vector<array::Requantization> table(channels);
@@ -283,7 +329,7 @@ TEST_P(Requantize, tables_equal_the_definition) {
       }
     }
   }
-  if (GetParam()) unsetenv("KINTSUGI_ISA");
+  unsetenv("KINTSUGI_ISA");
 }
 
 TEST(RequantizeSizes, refuses_sizes_that_do_not_fit) {

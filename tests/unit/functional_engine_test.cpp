@@ -38,14 +38,16 @@ TEST(FunctionalEngine, equals_the_naive_array_in_random_cases) {
   }
 }
 
-TEST(FunctionalEngine, gives_the_same_bits_with_portable_instructions) {
+TEST(FunctionalEngine, gives_the_same_bits_with_all_instructions) {
   common::ThreadPool pool(2);
-  setenv("KINTSUGI_ISA", "portable", 1);
-  for (std::uint64_t number = 2000; number < 2300; ++number) {
-    const RandomCase c = test::random_case(number, 17);
-    EXPECT_EQ(run_engine(c, &pool), run_naive(c, NaiveArithmetic::datapath)) << c.text;
+  for (const char* isa : {"portable", "avx2"}) {
+    setenv("KINTSUGI_ISA", isa, 1);
+    for (std::uint64_t number = 2000; number < 2300; ++number) {
+      const RandomCase c = test::random_case(number, 17);
+      EXPECT_EQ(run_engine(c, &pool), run_naive(c, NaiveArithmetic::datapath)) << isa << ", " << c.text;
+    }
+    unsetenv("KINTSUGI_ISA");
   }
-  unsetenv("KINTSUGI_ISA");
 }
 
 TEST(FunctionalEngine, equals_arithmetic_written_from_the_design_alone) {
@@ -62,7 +64,10 @@ TEST(FunctionalEngine, equals_the_naive_array_at_larger_sizes) {
   const std::vector<std::vector<pe::Site>> sites = {{pe::Site::activation_register},
                                                     {pe::Site::weight_register},
                                                     {pe::Site::multiplier},
-                                                    test::all_sites()};
+                                                    test::all_sites(),
+                                                    {pe::Site::adder, pe::Site::activation_register},
+                                                    {pe::Site::psum_register},
+                                                    {pe::Site::multiplier, pe::Site::activation_register}};
   for (std::uint64_t i = 0; i < sites.size(); ++i) {
     common::RandomStream random(i, "larger");
     RandomCase c;
@@ -70,12 +75,36 @@ TEST(FunctionalEngine, equals_the_naive_array_at_larger_sizes) {
     c.array.cols = 48;
     c.shape = array::gemm_shape(150 + static_cast<std::int64_t>(i), 131, 101);
     c.faults =
-        test::random_faults(random, 64, 48, i == 3 ? 0.1 : 0.004, sites[i], test::BypassKind::none, 32);
+        test::random_faults(random, 64, 48, i >= 3 ? 0.1 : 0.004, sites[i], test::BypassKind::none, 32);
     ASSERT_FALSE(c.faults.faulty.empty());
     c.activations = test::random_int8(random, c.shape.activation_bytes());
     c.weights = test::random_int8(random, c.shape.weight_bytes());
     ASSERT_EQ(run_engine(c, &pool), run_naive(c, NaiveArithmetic::datapath)) << "site list " << i;
   }
+}
+
+// Arrays high enough for several segments of rows and wide enough for several panels and blocks, at the
+// densities at which each way of running chains is chosen.
+TEST(FunctionalEngine, equals_the_naive_array_at_every_density) {
+  common::ThreadPool pool(2);
+  std::uint64_t number = 0;
+  for (const int rows : {130, 257})
+    for (const double rate : {0.01, 0.1, 0.3})
+      for (const int bits : {32, 20})
+        for (const auto bypass : {test::BypassKind::none, test::BypassKind::partial}) {
+          common::RandomStream random(++number, "density");
+          RandomCase c;
+          c.array.rows = rows;
+          c.array.cols = 70;
+          c.array.accumulator_bits = bits;
+          const std::int64_t k = number % 2 == 0 ? 2 * rows + 3 : rows - 5;
+          c.shape = array::gemm_shape(270, k, number % 3 == 0 ? 90 : 67);
+          c.faults = test::random_faults(random, rows, 70, rate, test::all_sites(), bypass, bits);
+          c.activations = test::random_int8(random, c.shape.activation_bytes());
+          c.weights = test::random_int8(random, c.shape.weight_bytes());
+          ASSERT_EQ(run_engine(c, &pool), run_naive(c, NaiveArithmetic::datapath))
+              << rows << " rows, rate " << rate << ", " << bits << " bits, case " << number;
+        }
 }
 
 // One engine, many layers and fault patterns: nothing may be left over from the one before.
@@ -96,6 +125,26 @@ TEST(FunctionalEngine, one_engine_serves_many_jobs) {
     std::vector<std::int32_t> out(static_cast<std::size_t>(c.shape.outputs()));
     engine.run({c.shape, c.activations.data(), c.weights.data(), out.data()});
     ASSERT_EQ(out, run_naive(c, NaiveArithmetic::datapath)) << c.text;
+  }
+}
+
+// Weights are kept packed; a change of a single one, in place, must be noticed. So must another batch be.
+TEST(FunctionalEngine, notices_changed_weights_and_batches) {
+  common::ThreadPool pool(2);
+  for (std::uint64_t i = 0; i < 40; ++i) {
+    common::RandomStream random(i, "changed-weights");
+    RandomCase c = test::random_case(3000 + i, 16);
+    array::FunctionalEngine engine(c.array, c.mapping, &pool);
+    engine.load_faults(c.faults);
+    for (int change = 0; change < 4; ++change) {
+      std::vector<std::int32_t> out(static_cast<std::size_t>(c.shape.outputs()));
+      engine.run({c.shape, c.activations.data(), c.weights.data(), out.data()});
+      ASSERT_EQ(out, run_naive(c, NaiveArithmetic::datapath)) << c.text << ", change " << change;
+      std::int8_t& weight = c.weights[random.below(c.weights.size())];
+      weight = static_cast<std::int8_t>(weight ^ 0x40);
+      c.shape.batch = 1 + static_cast<std::int64_t>(random.below(9));
+      c.activations = test::random_int8(random, c.shape.activation_bytes());
+    }
   }
 }
 
