@@ -1,0 +1,170 @@
+// The body of array/cycle_kernel.h's kernels, over a set of vector operations V:
+//   kWidth                      columns of a strip
+//   Bytes, Words, Sums          kWidth int8, kWidth int16, half as many int32
+//   load, store, widen, even, odd (others zero), multiply (low 16 bits), hook ((x & keep) ^ flip), zero,
+//   blend dot(s, a, b)                s + the sums of neighbouring products of words
+// Included by one source file per instruction set; uses nothing from the standard library's headers that
+// could be compiled twice.
+#pragma once
+
+#include "array/cycle_kernel.h"
+
+namespace kintsugi::array {
+
+template <class V>
+struct PsumPair {
+  typename V::Sums even, odd;
+};
+
+// Columns of the strip that bring a weight into use in cycles 0 … i, of row r.
+template <class V>
+inline std::uint32_t switched(const StripStep& s, int r, int i) {
+  std::uint64_t mask = 0;
+  for (std::size_t k = 0; k < s.switch_count; ++k) {
+    const std::int64_t at = s.switches[k] - r;
+    const std::uint64_t columns = (std::uint64_t{2} << i) - 1;
+    if (at >= 0 && at < V::kWidth)
+      mask |= columns << at;
+    else if (at < 0 && at > -kLookahead)
+      mask |= columns >> -at;
+  }
+  return static_cast<std::uint32_t>(mask & ((std::uint64_t{1} << V::kWidth) - 1));
+}
+
+// One row through Cycles cycles. q[i]: in, the psums of the row above after cycle i (i < Cycles − 1); out,
+// this row's. `above`: those of the row above before the first cycle.
+template <class V, int Cycles, unsigned Kind>
+[[gnu::always_inline]] inline void step_row(const StripStep& s, int r, const PsumPair<V>& above,
+                                            PsumPair<V> (&q)[Cycles]) {
+  constexpr int w = V::kWidth;
+  std::int8_t* activations = s.activations + r * s.row_stride;
+  std::int8_t* weights = s.weights + static_cast<std::ptrdiff_t>(r) * w;
+  const RowHooks* hooks = Kind & ~unsigned{kWeightSwitch} ? s.hooks + r : nullptr;
+  const std::int32_t* sums = Kind & kSumHooks ? s.tables.sums + std::size_t{hooks->sum} * 2 * w : nullptr;
+  const std::int16_t* products =
+      Kind & kProductHooks ? s.tables.products + std::size_t{hooks->product} * 2 * w : nullptr;
+  const std::int8_t* altered =
+      Kind & kActivationHooks
+          ? s.tables.activations + std::size_t{hooks->activation} * kActivationMasks * 2 * w
+          : nullptr;
+  typename V::Words all, even, odd;
+  if constexpr ((Kind & kWeightSwitch) == 0) {
+    if constexpr ((Kind & kProductHooks) != 0) all = V::widen(V::load(weights));
+    even = V::even_weights(weights);
+    odd = V::odd_weights(weights);
+  }
+#pragma GCC unroll 8
+  for (int i = Cycles - 1; i >= 0; --i) {
+    if constexpr ((Kind & kWeightSwitch) != 0) {
+      const typename V::Bytes bytes = V::blend(
+          V::load(weights), V::load(s.shadows + static_cast<std::ptrdiff_t>(r) * w), switched<V>(s, r, i));
+      all = V::widen(bytes);
+      even = V::even(all);
+      odd = V::odd(all);
+    }
+    typename V::Words a;
+    if constexpr ((Kind & kActivationHooks) != 0) {
+      typename V::Bytes bytes = V::load(activations - i);
+      if (i > 0) bytes = V::hook(bytes, altered + (kPassed1 + i - 1) * 2 * w);
+      a = V::widen(bytes);
+    } else {
+      a = V::widen(V::load(activations - i));
+    }
+    const PsumPair<V>& in = i > 0 ? q[i > 0 ? i - 1 : 0] : above;
+    PsumPair<V> out;
+    if constexpr ((Kind & kProductHooks) != 0) {
+      const typename V::Words product = V::hook(V::multiply(a, all), products);
+      out = {V::dot(in.even, product, V::even_ones()), V::dot(in.odd, product, V::odd_ones())};
+    } else {
+      out = {V::dot(in.even, a, even), V::dot(in.odd, a, odd)};
+    }
+    if constexpr ((Kind & kSumHooks) != 0)
+      out = {V::hook(out.even, sums, sums + w), V::hook(out.odd, sums + w / 2, sums + w + w / 2)};
+    q[i] = out;
+  }
+  if constexpr ((Kind & kActivationHooks) != 0) {
+    std::int8_t* last = activations - (Cycles - 1);
+    V::store(last, V::hook(V::load(last), altered + (Cycles == 1 ? kOwn : kOwnAfterLookahead) * 2 * w));
+  }
+  if constexpr ((Kind & kWeightSwitch) != 0)
+    V::store(weights, V::blend(V::load(weights), V::load(s.shadows + static_cast<std::ptrdiff_t>(r) * w),
+                               switched<V>(s, r, Cycles - 1)));
+}
+
+template <class V, int Cycles>
+void step_strip(const StripStep& s) {
+  static_assert(Cycles == 1 || Cycles == kLookahead);
+  constexpr int w = V::kWidth;
+  const PsumPair<V> nothing = {V::zero(), V::zero()};
+  PsumPair<V> q[Cycles];
+  for (PsumPair<V>& each : q) each = nothing;
+  std::int32_t* psums = s.psums + static_cast<std::ptrdiff_t>(s.first_row) * w;
+  // Partial sums enter above row 0 as zero.
+  PsumPair<V> above =
+      s.first_row == 0 ? nothing : PsumPair<V>{V::load(psums - w), V::load(psums - w + w / 2)};
+  for (int r = s.first_row; r <= s.last_row; ++r, psums += w) {
+    const PsumPair<V> before = {V::load(psums), V::load(psums + w / 2)};
+    switch (s.kinds[r]) {
+      case 0:
+        step_row<V, Cycles, 0>(s, r, above, q);
+        break;
+      case 1:
+        step_row<V, Cycles, 1>(s, r, above, q);
+        break;
+      case 2:
+        step_row<V, Cycles, 2>(s, r, above, q);
+        break;
+      case 3:
+        step_row<V, Cycles, 3>(s, r, above, q);
+        break;
+      case 4:
+        step_row<V, Cycles, 4>(s, r, above, q);
+        break;
+      case 5:
+        step_row<V, Cycles, 5>(s, r, above, q);
+        break;
+      case 6:
+        step_row<V, Cycles, 6>(s, r, above, q);
+        break;
+      case 7:
+        step_row<V, Cycles, 7>(s, r, above, q);
+        break;
+      case 8:
+        step_row<V, Cycles, 8>(s, r, above, q);
+        break;
+      case 9:
+        step_row<V, Cycles, 9>(s, r, above, q);
+        break;
+      case 10:
+        step_row<V, Cycles, 10>(s, r, above, q);
+        break;
+      case 11:
+        step_row<V, Cycles, 11>(s, r, above, q);
+        break;
+      case 12:
+        step_row<V, Cycles, 12>(s, r, above, q);
+        break;
+      case 13:
+        step_row<V, Cycles, 13>(s, r, above, q);
+        break;
+      case 14:
+        step_row<V, Cycles, 14>(s, r, above, q);
+        break;
+      case 15:
+        step_row<V, Cycles, 15>(s, r, above, q);
+        break;
+      default:
+        __builtin_unreachable();
+    }
+    V::store(psums, q[Cycles - 1].even);
+    V::store(psums + w / 2, q[Cycles - 1].odd);
+    above = before;
+  }
+  if (s.last_row != s.rows - 1) return;
+  for (int i = 0; i < Cycles; ++i) {
+    V::store(s.results + i * s.result_stride, q[i].even);
+    V::store(s.results + i * s.result_stride + w / 2, q[i].odd);
+  }
+}
+
+}  // namespace kintsugi::array
