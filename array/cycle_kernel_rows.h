@@ -16,6 +16,18 @@ struct PsumPair {
   typename V::Sums even, odd;
 };
 
+// Where a row's values and masks stand, and its weights if they stay the same.
+template <class V>
+struct RowPlaces {
+  std::int8_t* activations;
+  std::int8_t* weights;
+  const std::int8_t* shadows;
+  const std::int32_t* sums;
+  const std::int16_t* products;
+  const std::int8_t* altered;
+  typename V::Words all, even, odd;
+};
+
 // Columns of the strip that bring a weight into use in cycles 0 … i, of row r.
 template <class V>
 inline std::uint32_t switched(const StripStep& s, int r, int i) {
@@ -31,73 +43,88 @@ inline std::uint32_t switched(const StripStep& s, int r, int i) {
   return static_cast<std::uint32_t>(mask & ((std::uint64_t{1} << V::kWidth) - 1));
 }
 
+// One row in cycle Cycle, and then in the cycles before it. The recursion is a loop that is unrolled early
+// enough for the psums to stay in registers.
+template <class V, int Cycle, unsigned Kind>
+[[gnu::always_inline]] inline void step_cycles(const StripStep& s, int r, const RowPlaces<V>& at,
+                                               const PsumPair<V>& above, PsumPair<V>* q) {
+  constexpr int w = V::kWidth;
+  typename V::Words all = at.all, even = at.even, odd = at.odd;
+  if constexpr ((Kind & kWeightSwitch) != 0) {
+    all = V::widen(V::blend(V::load(at.weights), V::load(at.shadows), switched<V>(s, r, Cycle)));
+    even = V::even(all);
+    odd = V::odd(all);
+  }
+  typename V::Bytes bytes = V::load(at.activations - Cycle);
+  if constexpr ((Kind & kActivationHooks) != 0 && Cycle > 0)
+    bytes = V::hook(bytes, at.altered + (kPassed1 + Cycle - 1) * 2 * w);
+  const typename V::Words a = V::widen(bytes);
+  const PsumPair<V> in = Cycle > 0 ? q[Cycle > 0 ? Cycle - 1 : 0] : above;
+  PsumPair<V> out;
+  if constexpr ((Kind & kProductHooks) != 0) {
+    const typename V::Words product = V::hook(V::multiply(a, all), at.products);
+    out = {V::dot(in.even, product, V::even_ones()), V::dot(in.odd, product, V::odd_ones())};
+  } else {
+    out = {V::dot(in.even, a, even), V::dot(in.odd, a, odd)};
+  }
+  if constexpr ((Kind & kSumHooks) != 0)
+    out = {V::hook(out.even, at.sums, at.sums + w), V::hook(out.odd, at.sums + w / 2, at.sums + w + w / 2)};
+  q[Cycle] = out;
+  if constexpr (Cycle > 0) step_cycles<V, Cycle - 1, Kind>(s, r, at, above, q);
+}
+
 // One row through Cycles cycles. q[i]: in, the psums of the row above after cycle i (i < Cycles − 1); out,
 // this row's. `above`: those of the row above before the first cycle.
 template <class V, int Cycles, unsigned Kind>
 [[gnu::always_inline]] inline void step_row(const StripStep& s, int r, const PsumPair<V>& above,
-                                            PsumPair<V> (&q)[Cycles]) {
+                                            PsumPair<V>* q) {
   constexpr int w = V::kWidth;
-  std::int8_t* activations = s.activations + r * s.row_stride;
-  std::int8_t* weights = s.weights + static_cast<std::ptrdiff_t>(r) * w;
-  const RowHooks* hooks = Kind & ~unsigned{kWeightSwitch} ? s.hooks + r : nullptr;
-  const std::int32_t* sums = Kind & kSumHooks ? s.tables.sums + std::size_t{hooks->sum} * 2 * w : nullptr;
-  const std::int16_t* products =
-      Kind & kProductHooks ? s.tables.products + std::size_t{hooks->product} * 2 * w : nullptr;
-  const std::int8_t* altered =
-      Kind & kActivationHooks
-          ? s.tables.activations + std::size_t{hooks->activation} * kActivationMasks * 2 * w
-          : nullptr;
-  typename V::Words all, even, odd;
-  if constexpr ((Kind & kWeightSwitch) == 0) {
-    if constexpr ((Kind & kProductHooks) != 0) all = V::widen(V::load(weights));
-    even = V::even_weights(weights);
-    odd = V::odd_weights(weights);
+  RowPlaces<V> at{};
+  at.activations = s.activations + r * s.row_stride;
+  at.weights = s.weights + static_cast<std::ptrdiff_t>(r) * w;
+  if constexpr ((Kind & kSumHooks) != 0) at.sums = s.tables.sums + std::size_t{s.hooks[r].sum} * 2 * w;
+  if constexpr ((Kind & kProductHooks) != 0)
+    at.products = s.tables.products + std::size_t{s.hooks[r].product} * 2 * w;
+  if constexpr ((Kind & kActivationHooks) != 0)
+    at.altered = s.tables.activations + std::size_t{s.hooks[r].activation} * kActivationMasks * 2 * w;
+  if constexpr ((Kind & kWeightSwitch) != 0) {
+    at.shadows = s.shadows + static_cast<std::ptrdiff_t>(r) * w;
+  } else if constexpr ((Kind & kProductHooks) != 0) {
+    at.all = V::widen(V::load(at.weights));
+  } else {
+    at.even = V::even_weights(at.weights);
+    at.odd = V::odd_weights(at.weights);
   }
-#pragma GCC unroll 8
-  for (int i = Cycles - 1; i >= 0; --i) {
-    if constexpr ((Kind & kWeightSwitch) != 0) {
-      const typename V::Bytes bytes = V::blend(
-          V::load(weights), V::load(s.shadows + static_cast<std::ptrdiff_t>(r) * w), switched<V>(s, r, i));
-      all = V::widen(bytes);
-      even = V::even(all);
-      odd = V::odd(all);
-    }
-    typename V::Words a;
-    if constexpr ((Kind & kActivationHooks) != 0) {
-      typename V::Bytes bytes = V::load(activations - i);
-      if (i > 0) bytes = V::hook(bytes, altered + (kPassed1 + i - 1) * 2 * w);
-      a = V::widen(bytes);
-    } else {
-      a = V::widen(V::load(activations - i));
-    }
-    const PsumPair<V>& in = i > 0 ? q[i > 0 ? i - 1 : 0] : above;
-    PsumPair<V> out;
-    if constexpr ((Kind & kProductHooks) != 0) {
-      const typename V::Words product = V::hook(V::multiply(a, all), products);
-      out = {V::dot(in.even, product, V::even_ones()), V::dot(in.odd, product, V::odd_ones())};
-    } else {
-      out = {V::dot(in.even, a, even), V::dot(in.odd, a, odd)};
-    }
-    if constexpr ((Kind & kSumHooks) != 0)
-      out = {V::hook(out.even, sums, sums + w), V::hook(out.odd, sums + w / 2, sums + w + w / 2)};
-    q[i] = out;
-  }
+  step_cycles<V, Cycles - 1, Kind>(s, r, at, above, q);
   if constexpr ((Kind & kActivationHooks) != 0) {
-    std::int8_t* last = activations - (Cycles - 1);
-    V::store(last, V::hook(V::load(last), altered + (Cycles == 1 ? kOwn : kOwnAfterLookahead) * 2 * w));
+    std::int8_t* last = at.activations - (Cycles - 1);
+    V::store(last, V::hook(V::load(last), at.altered + (Cycles == 1 ? kOwn : kOwnAfterLookahead) * 2 * w));
   }
   if constexpr ((Kind & kWeightSwitch) != 0)
-    V::store(weights, V::blend(V::load(weights), V::load(s.shadows + static_cast<std::ptrdiff_t>(r) * w),
-                               switched<V>(s, r, Cycles - 1)));
+    V::store(at.weights, V::blend(V::load(at.weights), V::load(at.shadows), switched<V>(s, r, Cycles - 1)));
+}
+
+template <class V, int Cycle>
+[[gnu::always_inline]] inline void set_all(PsumPair<V>* q, const PsumPair<V>& value) {
+  q[Cycle] = value;
+  if constexpr (Cycle > 0) set_all<V, Cycle - 1>(q, value);
+}
+
+template <class V, int Cycle>
+[[gnu::always_inline]] inline void store_results(const StripStep& s, const PsumPair<V>* q) {
+  V::store(s.results + Cycle * s.result_stride, q[Cycle].even);
+  V::store(s.results + Cycle * s.result_stride + V::kWidth / 2, q[Cycle].odd);
+  if constexpr (Cycle > 0) store_results<V, Cycle - 1>(s, q);
 }
 
 template <class V, int Cycles>
-void step_strip(const StripStep& s) {
+void step_strip(const StripStep& strip) {
   static_assert(Cycles == 1 || Cycles == kLookahead);
   constexpr int w = V::kWidth;
+  const StripStep s = strip;  // nothing that is stored can be part of it
   const PsumPair<V> nothing = {V::zero(), V::zero()};
   PsumPair<V> q[Cycles];
-  for (PsumPair<V>& each : q) each = nothing;
+  set_all<V, Cycles - 1>(q, nothing);
   std::int32_t* psums = s.psums + static_cast<std::ptrdiff_t>(s.first_row) * w;
   // Partial sums enter above row 0 as zero.
   PsumPair<V> above =
@@ -161,10 +188,7 @@ void step_strip(const StripStep& s) {
     above = before;
   }
   if (s.last_row != s.rows - 1) return;
-  for (int i = 0; i < Cycles; ++i) {
-    V::store(s.results + i * s.result_stride, q[i].even);
-    V::store(s.results + i * s.result_stride + w / 2, q[i].odd);
-  }
+  store_results<V, Cycles - 1>(s, q);
 }
 
 }  // namespace kintsugi::array
