@@ -49,7 +49,7 @@ void CycleMachine::load_faults(const faults::ArrayFaults& faults) {
   if (faults.rows != rows_ || faults.cols != cols_)
     throw std::invalid_argument("CycleMachine: the faults are for an array of another size");
   if (!done()) throw std::logic_error("CycleMachine: faults loaded while a job runs");
-  faults_ = CycleFaults(faults, kernel_.width);
+  faults_ = CycleFaults(faults, kernel_);
   if (observable_) {
     written_active_.resize(active_.size(), 0);
     written_shadow_.resize(active_.size(), 0);
@@ -266,7 +266,7 @@ void CycleMachine::step_strip(int strip, int cycles) {
   step.row_stride = static_cast<std::ptrdiff_t>(window_stride_);
   step.kinds = faults_.kinds(strip);
   step.hooks = faults_.hooks(strip);
-  step.tables = faults_.tables();
+  step.tables = faults_.tables(strip);
   step.results = results_.data() + left;
   step.result_stride = static_cast<std::ptrdiff_t>(strips_) * width;
 

@@ -1,6 +1,7 @@
 #include "array/cycle_faults.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace kintsugi::array {
 
@@ -21,10 +22,12 @@ Mask mask_of(const pe::Hook& hook, int bits) {
 
 }  // namespace
 
-CycleFaults::CycleFaults(const faults::ArrayFaults& faults, int width)
-    : rows_(static_cast<std::size_t>(faults.rows)), width_(width) {
+CycleFaults::CycleFaults(const faults::ArrayFaults& faults, const CycleKernel& kernel)
+    : rows_(static_cast<std::size_t>(faults.rows)), kernel_(kernel) {
+  const int width = kernel.width;
   const int strips = (faults.cols + width - 1) / width;
   const std::size_t row_strips = rows_ * strips;
+  activation_pitch_ = static_cast<std::size_t>(kMaxWidth) + strips * width;
   kinds_.assign(row_strips, 0);
   hooks_.assign(row_strips, {});
   weight_keep_.assign(row_strips * width, -1);
@@ -39,28 +42,25 @@ CycleFaults::CycleFaults(const faults::ArrayFaults& faults, int width)
     add_row(at, next, faults);
     at = next;
   }
+  if (kernel.packed) pack();
 }
 
 void CycleFaults::add_row(const faults::FaultyPe* begin, const faults::FaultyPe* end,
                           const faults::ArrayFaults& faults) {
   using pe::Site;
-  const std::size_t w = static_cast<std::size_t>(width_);
+  const std::size_t w = static_cast<std::size_t>(kernel_.width);
   const std::size_t row = static_cast<std::size_t>(begin->row);
   // A place in a table for this row of the strip, made when first asked for.
-  const auto masks = [&](std::size_t strip, RowKind kind, std::uint32_t RowHooks::*index, auto& table,
-                         std::size_t sets) {
+  const auto masks = [&](std::size_t strip, RowKind kind, std::uint32_t RowHooks::*index, auto& table) {
     const std::size_t at = strip * rows_ + row;
     if ((kinds_[at] & kind) == 0) {
       kinds_[at] = static_cast<std::uint8_t>(kinds_[at] | kind);
-      hooks_[at].*index = static_cast<std::uint32_t>(table.size() / (2 * w * sets));
-      for (std::size_t set = 0; set < sets; ++set) {
-        table.insert(table.end(), w, -1);
-        table.insert(table.end(), w, 0);
-      }
+      hooks_[at].*index = static_cast<std::uint32_t>(table.size() / (2 * w));
+      table.insert(table.end(), w, -1);
+      table.insert(table.end(), w, 0);
     }
-    return table.data() + hooks_[at].*index * 2 * w * sets;
+    return table.data() + hooks_[at].*index * 2 * w;
   };
-  const CycleKernel order{.width = width_};
 
   std::vector<Mask> registers(static_cast<std::size_t>(faults.cols));  // activation registers by column
   for (const faults::FaultyPe* faulty = begin; faulty != end; ++faulty) {
@@ -76,7 +76,7 @@ void CycleFaults::add_row(const faults::FaultyPe* begin, const faults::FaultyPe*
     }
     if (acts(Site::multiplier) && !bypass) {
       const Mask mask = site(Site::multiplier, pe::kProductBits);
-      std::int16_t* table = masks(strip, kProductHooks, &RowHooks::product, products_, 1);
+      std::int16_t* table = masks(strip, kProductHooks, &RowHooks::product, products_);
       table[c] = static_cast<std::int16_t>(mask.keep);
       table[w + c] = static_cast<std::int16_t>(mask.flip);
     }
@@ -84,33 +84,82 @@ void CycleFaults::add_row(const faults::FaultyPe* begin, const faults::FaultyPe*
       // Bits above a narrower accumulator's do no harm: nothing carries down from them.
       const Mask sum = bypass ? Mask{} : site(Site::adder, 32);
       const Mask mask = sum.then(site(Site::psum_register, 32));
-      std::int32_t* table = masks(strip, kSumHooks, &RowHooks::sum, sums_, 1);
-      const int place = order.psum_place(static_cast<int>(c));
+      std::int32_t* table = masks(strip, kSumHooks, &RowHooks::sum, sums_);
+      const int place = kernel_.psum_place(static_cast<int>(c));
       table[place] = static_cast<std::int32_t>(mask.keep);
       table[w + place] = static_cast<std::int32_t>(mask.flip);
     }
     registers[faulty->col] = site(Site::activation_register, pe::kOperandBits);
   }
 
-  // What `count` registers, up to and including that of column `last`, make of an activation.
-  const auto passed = [&](int last, int count) {
-    Mask mask;
-    for (int c = std::max(last - count + 1, 0); c <= last; ++c) mask = mask.then(registers[c]);
-    return mask;
-  };
+  // A PE's register matters to its own strip, and to those of the columns to the right that see what it
+  // altered in the cycles of one pass.
+  bool any = false;
   for (int c = 0; c < faults.cols; ++c) {
-    const auto put = [&](int which, const Mask& mask) {
-      if ((mask.keep & 0xff) == 0xff && (mask.flip & 0xff) == 0) return;
-      std::int8_t* table =
-          masks(c / w, kActivationHooks, &RowHooks::activation, activations_, kActivationMasks) +
-          which * 2 * w + c % w;
-      table[0] = static_cast<std::int8_t>(mask.keep);
-      table[w] = static_cast<std::int8_t>(mask.flip);
-    };
-    put(kOwn, passed(c, 1));
-    for (int n = 1; n < kLookahead; ++n) put(kPassed1 + n - 1, passed(c - 1, n));
-    put(kOwnAfterLookahead, passed(c, kLookahead));
+    if (registers[c].keep == ~std::uint32_t{0} && registers[c].flip == 0) continue;
+    if (!any) {
+      activations_.insert(activations_.end(), activation_pitch_, -1);
+      activations_.insert(activations_.end(), activation_pitch_, 0);
+      any = true;
+    }
+    std::int8_t* keeps = activations_.data() + activations_.size() - 2 * activation_pitch_ + kMaxWidth;
+    keeps[c] = static_cast<std::int8_t>(registers[c].keep);
+    keeps[activation_pitch_ + c] = static_cast<std::int8_t>(registers[c].flip);
+    for (std::size_t strip = c / w; strip <= (c + kLookahead - 1) / w && strip * rows_ < kinds_.size();
+         ++strip) {
+      kinds_[strip * rows_ + row] |= kActivationHooks;
+      hooks_[strip * rows_ + row].activation =
+          static_cast<std::uint32_t>(activations_.size() / (2 * activation_pitch_) - 1);
+    }
   }
+}
+
+// From the plain tables, which are then dropped.
+void CycleFaults::pack() {
+  const std::size_t w = static_cast<std::size_t>(kernel_.width);
+  // `count` words of keeps and of flips; nothing where the row has no such hooks.
+  struct Group {
+    const void* keep = nullptr;
+    const void* flip = nullptr;
+    std::size_t count = 0;
+  };
+  for (std::size_t row = 0; row < kinds_.size(); ++row) {
+    if ((kinds_[row] & (kSumHooks | kProductHooks)) == 0) continue;
+    Group groups[kPackedGroups];
+    if ((kinds_[row] & kSumHooks) != 0) {
+      const std::int32_t* at = sums_.data() + hooks_[row].sum * 2 * w;
+      groups[0] = {at, at + w, w / 2};
+      groups[1] = {at + w / 2, at + w + w / 2, w / 2};
+    }
+    if ((kinds_[row] & kProductHooks) != 0) {
+      const std::int16_t* at = products_.data() + hooks_[row].product * 2 * w;
+      groups[2] = {at, at + w, w / 2};
+    }
+    PackedHooks head{};
+    std::vector<std::uint32_t> words(sizeof head / sizeof(std::uint32_t));
+    for (std::size_t g = 0; g < kPackedGroups; ++g) {
+      const Group& group = groups[g];
+      head.place[g] = static_cast<std::uint16_t>(words.size());
+      std::vector<std::uint32_t> keeps, flips;
+      for (std::size_t i = 0; i < group.count; ++i) {
+        std::uint32_t keep, flip;
+        std::memcpy(&keep, static_cast<const char*>(group.keep) + i * sizeof keep, sizeof keep);
+        std::memcpy(&flip, static_cast<const char*>(group.flip) + i * sizeof flip, sizeof flip);
+        if (keep == ~std::uint32_t{0} && flip == 0) continue;
+        head.words[g] = static_cast<std::uint16_t>(head.words[g] | 1u << i);
+        keeps.push_back(keep);
+        flips.push_back(flip);
+      }
+      words.insert(words.end(), keeps.begin(), keeps.end());
+      words.insert(words.end(), flips.begin(), flips.end());
+    }
+    std::memcpy(words.data(), &head, sizeof head);
+    hooks_[row].packed = static_cast<std::uint32_t>(packed_.size());
+    packed_.insert(packed_.end(), words.begin(), words.end());
+  }
+  packed_.insert(packed_.end(), kPackedMargin, 0);
+  sums_ = {};
+  products_ = {};
 }
 
 }  // namespace kintsugi::array

@@ -19,12 +19,16 @@ namespace kintsugi::array {
 class CycleFaults {
  public:
   CycleFaults() = default;
-  // `width`: columns of a strip.
-  CycleFaults(const faults::ArrayFaults& faults, int width);
+  // For this kernel's strips, in the form that it wants.
+  CycleFaults(const faults::ArrayFaults& faults, const CycleKernel& kernel);
 
   const std::uint8_t* kinds(int strip) const { return kinds_.data() + strip * rows_; }
   const RowHooks* hooks(int strip) const { return hooks_.data() + strip * rows_; }
-  HookTables tables() const { return {sums_.data(), products_.data(), activations_.data()}; }
+  HookTables tables(int strip) const {
+    return {sums_.data(), products_.data(), packed_.data(),
+            activations_.data() + kMaxWidth + static_cast<std::size_t>(strip) * kernel_.width,
+            activation_pitch_};
+  }
 
   // What PE (r, c) multiplies by if `weight` is written to its register.
   std::int8_t effective(std::size_t place, std::int8_t weight) const {
@@ -33,14 +37,17 @@ class CycleFaults {
 
  private:
   void add_row(const faults::FaultyPe* begin, const faults::FaultyPe* end, const faults::ArrayFaults& faults);
+  void pack();
 
   std::size_t rows_ = 0;
-  int width_ = 0;
+  CycleKernel kernel_;
   std::vector<std::uint8_t> kinds_;
   std::vector<RowHooks> hooks_;
   AlignedVector<std::int32_t> sums_;
   AlignedVector<std::int16_t> products_;
   AlignedVector<std::int8_t> activations_;
+  std::size_t activation_pitch_ = 0;
+  AlignedVector<std::uint32_t> packed_;
   std::vector<std::int8_t> weight_keep_, weight_flip_;  // in the order of the strips' weights
 };
 

@@ -11,6 +11,28 @@ namespace kintsugi::array {
 
 namespace {
 
+template <class T>
+struct PlainHooks {
+  const T* keep;
+  const T* flip;
+};
+
+template <int kWidth>
+class PlainRow {
+ public:
+  PlainRow() = default;
+  PlainRow(const HookTables& tables, const RowHooks& hooks)
+      : sums_(tables.sums + std::size_t{hooks.sum} * 2 * kWidth),
+        products_(tables.products + std::size_t{hooks.product} * 2 * kWidth) {}
+  PlainHooks<std::int32_t> even_sums() const { return {sums_, sums_ + kWidth}; }
+  PlainHooks<std::int32_t> odd_sums() const { return {sums_ + kWidth / 2, sums_ + kWidth + kWidth / 2}; }
+  PlainHooks<std::int16_t> words() const { return {products_, products_ + kWidth}; }
+
+ private:
+  const std::int32_t* sums_ = nullptr;
+  const std::int16_t* products_ = nullptr;
+};
+
 struct Avx2 {
   static constexpr int kWidth = 16;
   using Bytes = __m128i;
@@ -42,14 +64,21 @@ struct Avx2 {
     const __m128i spread = _mm_shuffle_epi8(_mm_cvtsi32_si128(static_cast<int>(mask)), byte_of);
     return _mm_blendv_epi8(a, b, _mm_cmpeq_epi8(_mm_and_si128(spread, bit), bit));
   }
-  static Bytes hook(Bytes x, const std::int8_t* masks) {
-    return _mm_xor_si128(_mm_and_si128(x, load(masks)), load(masks + kWidth));
+  struct ByteHooks {
+    Bytes keep, flip;
+  };
+  using WordHooks = PlainHooks<std::int16_t>;
+  using SumHooks = PlainHooks<std::int32_t>;
+  using Row = PlainRow<kWidth>;
+  static Bytes hook(Bytes x, const ByteHooks& h) { return _mm_xor_si128(_mm_and_si128(x, h.keep), h.flip); }
+  static ByteHooks chain(const ByteHooks& first, const ByteHooks& second) {
+    return {_mm_and_si128(first.keep, second.keep), hook(first.flip, second)};
   }
-  static Words hook(Words x, const std::int16_t* masks) {
-    return {_mm256_xor_si256(_mm256_and_si256(x.v, vector(masks)), vector(masks + kWidth))};
+  static Words hook(Words x, const WordHooks& h) {
+    return {_mm256_xor_si256(_mm256_and_si256(x.v, vector(h.keep)), vector(h.flip))};
   }
-  static Sums hook(Sums x, const std::int32_t* keep, const std::int32_t* flip) {
-    return {_mm256_xor_si256(_mm256_and_si256(x.v, vector(keep)), vector(flip))};
+  static Sums hook(Sums x, const SumHooks& h) {
+    return {_mm256_xor_si256(_mm256_and_si256(x.v, vector(h.keep)), vector(h.flip))};
   }
 };
 
@@ -114,15 +143,25 @@ struct Portable {
   static Bytes blend(const Bytes& a, const Bytes& b, std::uint32_t mask) {
     return each<Bytes>(kWidth, [&](int i) { return (mask >> i & 1) != 0 ? b.v[i] : a.v[i]; });
   }
-  static Bytes hook(const Bytes& x, const std::int8_t* masks) {
-    return each<Bytes>(kWidth, [&](int i) { return (x.v[i] & masks[i]) ^ masks[kWidth + i]; });
+  struct ByteHooks {
+    Bytes keep, flip;
+  };
+  using WordHooks = PlainHooks<std::int16_t>;
+  using SumHooks = PlainHooks<std::int32_t>;
+  using Row = PlainRow<kWidth>;
+  static Bytes hook(const Bytes& x, const ByteHooks& h) {
+    return each<Bytes>(kWidth, [&](int i) { return (x.v[i] & h.keep.v[i]) ^ h.flip.v[i]; });
   }
-  static Words hook(const Words& x, const std::int16_t* masks) {
-    return each<Words>(kWidth, [&](int i) { return (x.v[i] & masks[i]) ^ masks[kWidth + i]; });
+  static ByteHooks chain(const ByteHooks& first, const ByteHooks& second) {
+    return {each<Bytes>(kWidth, [&](int i) { return first.keep.v[i] & second.keep.v[i]; }),
+            hook(first.flip, second)};
   }
-  static Sums hook(const Sums& x, const std::int32_t* keep, const std::int32_t* flip) {
+  static Words hook(const Words& x, const WordHooks& h) {
+    return each<Words>(kWidth, [&](int i) { return (x.v[i] & h.keep[i]) ^ h.flip[i]; });
+  }
+  static Sums hook(const Sums& x, const SumHooks& h) {
     return each<Sums>(kWidth / 2, [&](int i) {
-      return (x.v[i] & static_cast<std::uint32_t>(keep[i])) ^ static_cast<std::uint32_t>(flip[i]);
+      return (x.v[i] & static_cast<std::uint32_t>(h.keep[i])) ^ static_cast<std::uint32_t>(h.flip[i]);
     });
   }
 };
@@ -130,11 +169,11 @@ struct Portable {
 }  // namespace
 
 CycleKernel cycle_kernel_avx2() {
-  return {Avx2::kWidth, step_strip<Avx2, 1>, step_strip<Avx2, kLookahead>};
+  return {Avx2::kWidth, false, step_strip<Avx2, 1>, step_strip<Avx2, kLookahead>};
 }
 
 CycleKernel cycle_kernel_portable() {
-  return {Portable::kWidth, step_strip<Portable, 1>, step_strip<Portable, kLookahead>};
+  return {Portable::kWidth, false, step_strip<Portable, 1>, step_strip<Portable, kLookahead>};
 }
 
 CycleKernel choose_cycle_kernel() {

@@ -23,6 +23,8 @@
 namespace kintsugi::array {
 
 inline constexpr int kLookahead = 4;
+// The widest strip of any kernel.
+inline constexpr int kMaxWidth = 32;
 
 // What is special about a row of a strip; 0 is nothing.
 enum RowKind : std::uint8_t {
@@ -32,23 +34,31 @@ enum RowKind : std::uint8_t {
   kWeightSwitch = 8,     // a weight comes into use in these cycles
 };
 
-// All hooks are (x & keep) ^ flip, stored as all keeps, then all flips, of the strip's columns.
-// A row's places in the tables below, in units of one row's masks.
+// All hooks are (x & keep) ^ flip.
+// Those of sums and products come in two forms. Plain: all keeps, then all flips, of the strip's columns;
+// where they stand is counted in rows of their table. Packed, for processors that can expand: one record a
+// row, in words of 32 bits, of those words only that are not the identity. Those of activation registers
+// stand as one row over all columns, with identities to the left of the first.
 struct RowHooks {
-  std::uint32_t sum = 0, product = 0, activation = 0;
-};
-// Masks of activations, by how many registers were passed: what stands in a row of the tables.
-enum ActivationMask {
-  kOwn,                                            // the PE's own register
-  kPassed1,                                        // the register to the left; then two, three of them
-  kOwnAfterLookahead = kPassed1 + kLookahead - 1,  // the PE's own and those to the left: kLookahead in all
-  kActivationMasks
+  std::uint32_t sum = 0, product = 0, packed = 0, activation = 0;
 };
 struct HookTables {
-  const std::int32_t* sums = nullptr;        // 2·width each, columns in the order of psums
-  const std::int16_t* products = nullptr;    // 2·width each
-  const std::int8_t* activations = nullptr;  // kActivationMasks·2·width each
+  const std::int32_t* sums = nullptr;      // 2·width each, columns in the order of psums
+  const std::int16_t* products = nullptr;  // 2·width each
+  const std::uint32_t* packed = nullptr;
+  const std::int8_t* activations = nullptr;  // of the strip's first column; rows are twice the pitch apart
+  std::size_t activation_pitch = 0;          // from keeps to flips
 };
+// Begins a packed record. Groups of words: sums of even columns, of odd ones, products. A group has a bit for
+// each of its words, and a place from the record's beginning on where its keeps stand, as many as bits are
+// set, and then as many flips. What is read may reach kPackedMargin words further.
+inline constexpr int kPackedGroups = 3;
+inline constexpr int kPackedMargin = 16;
+struct PackedHooks {
+  std::uint16_t words[kPackedGroups];
+  std::uint16_t place[kPackedGroups];
+};
+static_assert(sizeof(PackedHooks) % sizeof(std::uint32_t) == 0);
 
 struct StripStep {
   int first_row = 0, last_row = 0;  // the rows to step; those above and below hold nothing alive
@@ -72,7 +82,8 @@ struct StripStep {
 };
 
 struct CycleKernel {
-  int width = 0;  // columns of a strip
+  int width = 0;        // columns of a strip
+  bool packed = false;  // which form of hooks it wants
   void (*step)(const StripStep& strip) = nullptr;
   void (*step_ahead)(const StripStep& strip) = nullptr;  // kLookahead cycles
 

@@ -37,22 +37,55 @@ struct Avx512 {
   static Sums dot(Sums s, Words a, Words b) { return {_mm512_dpwssd_epi32(s.v, a.v, b.v)}; }
   static Sums zero() { return {_mm512_setzero_si512()}; }
   static Bytes blend(Bytes a, Bytes b, std::uint32_t mask) { return _mm256_mask_blend_epi8(mask, a, b); }
-  static Bytes hook(Bytes x, const std::int8_t* masks) {
-    return _mm256_ternarylogic_epi64(x, load(masks), load(masks + kWidth), kAndXor);
+
+  template <class T>
+  struct Hooks {
+    T keep, flip;
+  };
+  using ByteHooks = Hooks<Bytes>;
+  using WordHooks = Hooks<__m512i>;
+  using SumHooks = Hooks<__m512i>;
+  static Bytes hook(Bytes x, const ByteHooks& h) {
+    return _mm256_ternarylogic_epi64(x, h.keep, h.flip, kAndXor);
   }
-  static Words hook(Words x, const std::int16_t* masks) {
-    return {
-        _mm512_ternarylogic_epi64(x.v, _mm512_load_si512(masks), _mm512_load_si512(masks + kWidth), kAndXor)};
+  static Words hook(Words x, const WordHooks& h) {
+    return {_mm512_ternarylogic_epi64(x.v, h.keep, h.flip, kAndXor)};
   }
-  static Sums hook(Sums x, const std::int32_t* keep, const std::int32_t* flip) {
-    return {_mm512_ternarylogic_epi64(x.v, _mm512_load_si512(keep), _mm512_load_si512(flip), kAndXor)};
+  static Sums hook(Sums x, const SumHooks& h) {
+    return {_mm512_ternarylogic_epi64(x.v, h.keep, h.flip, kAndXor)};
   }
+
+  static ByteHooks chain(const ByteHooks& first, const ByteHooks& second) {
+    return {_mm256_and_si256(first.keep, second.keep), hook(first.flip, second)};
+  }
+
+  // Packed.
+  class Row {
+   public:
+    Row() = default;
+    Row(const HookTables& tables, const RowHooks& hooks)
+        : words_(tables.packed + hooks.packed), head_(reinterpret_cast<const PackedHooks*>(words_)) {}
+    SumHooks even_sums() const { return expand(0); }
+    SumHooks odd_sums() const { return expand(1); }
+    WordHooks words() const { return expand(2); }
+
+   private:
+    Hooks<__m512i> expand(int group) const {
+      const auto set = static_cast<__mmask16>(head_->words[group]);
+      const std::uint32_t* at = words_ + head_->place[group];
+      const __m512i keep = _mm512_loadu_si512(at), flip = _mm512_loadu_si512(at + __builtin_popcount(set));
+      return {_mm512_mask_expand_epi32(_mm512_set1_epi32(-1), set, keep),
+              _mm512_maskz_expand_epi32(set, flip)};
+    }
+    const std::uint32_t* words_ = nullptr;
+    const PackedHooks* head_ = nullptr;
+  };
 };
 
 }  // namespace
 
 CycleKernel cycle_kernel_avx512() {
-  return {Avx512::kWidth, step_strip<Avx512, 1>, step_strip<Avx512, kLookahead>};
+  return {Avx512::kWidth, true, step_strip<Avx512, 1>, step_strip<Avx512, kLookahead>};
 }
 
 }  // namespace kintsugi::array

@@ -17,15 +17,15 @@ struct PsumPair {
 };
 
 // Where a row's values and masks stand, and its weights if they stay the same.
-template <class V>
+template <class V, int Cycles>
 struct RowPlaces {
   std::int8_t* activations;
   std::int8_t* weights;
   const std::int8_t* shadows;
-  const std::int32_t* sums;
-  const std::int16_t* products;
-  const std::int8_t* altered;
   typename V::Words all, even, odd;
+  typename V::SumHooks even_sums, odd_sums;
+  typename V::WordHooks products;
+  typename V::ByteHooks passed[Cycles + 1];  // activation registers: by how many were passed in these cycles
 };
 
 // Columns of the strip that bring a weight into use in cycles 0 … i, of row r.
@@ -45,10 +45,9 @@ inline std::uint32_t switched(const StripStep& s, int r, int i) {
 
 // One row in cycle Cycle, and then in the cycles before it. The recursion is a loop that is unrolled early
 // enough for the psums to stay in registers.
-template <class V, int Cycle, unsigned Kind>
-[[gnu::always_inline]] inline void step_cycles(const StripStep& s, int r, const RowPlaces<V>& at,
+template <class V, int Cycles, int Cycle, unsigned Kind>
+[[gnu::always_inline]] inline void step_cycles(const StripStep& s, int r, const RowPlaces<V, Cycles>& at,
                                                const PsumPair<V>& above, PsumPair<V>* q) {
-  constexpr int w = V::kWidth;
   typename V::Words all = at.all, even = at.even, odd = at.odd;
   if constexpr ((Kind & kWeightSwitch) != 0) {
     all = V::widen(V::blend(V::load(at.weights), V::load(at.shadows), switched<V>(s, r, Cycle)));
@@ -56,8 +55,7 @@ template <class V, int Cycle, unsigned Kind>
     odd = V::odd(all);
   }
   typename V::Bytes bytes = V::load(at.activations - Cycle);
-  if constexpr ((Kind & kActivationHooks) != 0 && Cycle > 0)
-    bytes = V::hook(bytes, at.altered + (kPassed1 + Cycle - 1) * 2 * w);
+  if constexpr ((Kind & kActivationHooks) != 0 && Cycle > 0) bytes = V::hook(bytes, at.passed[Cycle]);
   const typename V::Words a = V::widen(bytes);
   const PsumPair<V> in = Cycle > 0 ? q[Cycle > 0 ? Cycle - 1 : 0] : above;
   PsumPair<V> out;
@@ -68,9 +66,23 @@ template <class V, int Cycle, unsigned Kind>
     out = {V::dot(in.even, a, even), V::dot(in.odd, a, odd)};
   }
   if constexpr ((Kind & kSumHooks) != 0)
-    out = {V::hook(out.even, at.sums, at.sums + w), V::hook(out.odd, at.sums + w / 2, at.sums + w + w / 2)};
+    out = {V::hook(out.even, at.even_sums), V::hook(out.odd, at.odd_sums)};
   q[Cycle] = out;
-  if constexpr (Cycle > 0) step_cycles<V, Cycle - 1, Kind>(s, r, at, above, q);
+  if constexpr (Cycle > 0) step_cycles<V, Cycles, Cycle - 1, Kind>(s, r, at, above, q);
+}
+
+// What the registers of the 1, 2 … Cycles − 1 columns to the left make of activations, the furthest first.
+template <class V, int Cycles, int Count>
+[[gnu::always_inline]] inline void pass_registers(const std::int8_t* keep, std::size_t pitch,
+                                                  typename V::ByteHooks* passed) {
+  if constexpr (Count < Cycles) {
+    const typename V::ByteHooks furthest = {V::load(keep - Count), V::load(keep + pitch - Count)};
+    if constexpr (Count == 1)
+      passed[1] = furthest;
+    else
+      passed[Count] = V::chain(furthest, passed[Count - 1]);
+    pass_registers<V, Cycles, Count + 1>(keep, pitch, passed);
+  }
 }
 
 // One row through Cycles cycles. q[i]: in, the psums of the row above after cycle i (i < Cycles − 1); out,
@@ -79,14 +91,15 @@ template <class V, int Cycles, unsigned Kind>
 [[gnu::always_inline]] inline void step_row(const StripStep& s, int r, const PsumPair<V>& above,
                                             PsumPair<V>* q) {
   constexpr int w = V::kWidth;
-  RowPlaces<V> at{};
+  RowPlaces<V, Cycles> at{};
   at.activations = s.activations + r * s.row_stride;
   at.weights = s.weights + static_cast<std::ptrdiff_t>(r) * w;
-  if constexpr ((Kind & kSumHooks) != 0) at.sums = s.tables.sums + std::size_t{s.hooks[r].sum} * 2 * w;
-  if constexpr ((Kind & kProductHooks) != 0)
-    at.products = s.tables.products + std::size_t{s.hooks[r].product} * 2 * w;
-  if constexpr ((Kind & kActivationHooks) != 0)
-    at.altered = s.tables.activations + std::size_t{s.hooks[r].activation} * kActivationMasks * 2 * w;
+  const typename V::Row hooks(s.tables, s.hooks[r]);
+  if constexpr ((Kind & kSumHooks) != 0) {
+    at.even_sums = hooks.even_sums();
+    at.odd_sums = hooks.odd_sums();
+  }
+  if constexpr ((Kind & kProductHooks) != 0) at.products = hooks.words();
   if constexpr ((Kind & kWeightSwitch) != 0) {
     at.shadows = s.shadows + static_cast<std::ptrdiff_t>(r) * w;
   } else if constexpr ((Kind & kProductHooks) != 0) {
@@ -95,10 +108,17 @@ template <class V, int Cycles, unsigned Kind>
     at.even = V::even_weights(at.weights);
     at.odd = V::odd_weights(at.weights);
   }
-  step_cycles<V, Cycles - 1, Kind>(s, r, at, above, q);
+  typename V::ByteHooks own;
+  if constexpr ((Kind & kActivationHooks) != 0) {
+    const std::int8_t* registers =
+        s.tables.activations + s.hooks[r].activation * 2 * s.tables.activation_pitch;
+    own = {V::load(registers), V::load(registers + s.tables.activation_pitch)};
+    pass_registers<V, Cycles, 1>(registers, s.tables.activation_pitch, at.passed);
+  }
+  step_cycles<V, Cycles, Cycles - 1, Kind>(s, r, at, above, q);
   if constexpr ((Kind & kActivationHooks) != 0) {
     std::int8_t* last = at.activations - (Cycles - 1);
-    V::store(last, V::hook(V::load(last), at.altered + (Cycles == 1 ? kOwn : kOwnAfterLookahead) * 2 * w));
+    V::store(last, V::hook(V::load(last), Cycles == 1 ? own : V::chain(at.passed[Cycles - 1], own)));
   }
   if constexpr ((Kind & kWeightSwitch) != 0)
     V::store(at.weights, V::blend(V::load(at.weights), V::load(at.shadows), switched<V>(s, r, Cycles - 1)));
