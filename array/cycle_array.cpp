@@ -32,7 +32,7 @@ CycleMachine::CycleMachine(const configs::ArrayConfig& array, const CycleKernel&
   window_stride_ = (static_cast<std::size_t>(window_length_) + columns - cols_ + 63) / 64 * 64;
   if (window_stride_ / 64 % 2 == 0) window_stride_ += 64;
   windows_.assign(window_stride_ * rows_, 0);
-  results_.assign(columns * kLookahead, 0);
+  results_.assign(columns * kernel_.lookahead, 0);
   for (int c = 0; c < cols_; ++c)
     psum_places_.push_back(static_cast<std::uint32_t>(c / kernel_.width * kernel_.width +
                                                       kernel_.psum_place(c % kernel_.width)));
@@ -170,8 +170,9 @@ std::int64_t CycleMachine::certain_cycles() const {
 }
 
 void CycleMachine::step_pes() {
-  const bool look_ahead = !observable_ && rows_ >= 2 * kLookahead && certain_cycles() >= kLookahead;
-  const int cycles = look_ahead ? kLookahead : 1;
+  const bool look_ahead =
+      !observable_ && rows_ >= 2 * kernel_.lookahead && certain_cycles() >= kernel_.lookahead;
+  const int cycles = look_ahead ? kernel_.lookahead : 1;
   move_windows(cycles);
   enter_streams(cycles);
   // A PE that switches in the cycle in which its shadow register latches takes the old value; one that

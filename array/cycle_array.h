@@ -14,7 +14,7 @@
 //
 // The sequencer and the results are stepped cycle by cycle. The PEs may be ahead of them: where the tokens
 // that will enter the array's edges in the next cycles are certain (a stream or a load runs without a gap
-// once it has begun, whatever the memory system does), the kernel takes all PEs through kLookahead cycles in
+// once it has begun, whatever the memory system does), the kernel takes all PEs through several cycles in
 // one pass, and the results are kept until their cycle comes. Nothing outside can tell. Faults are masks
 // (array/cycle_faults.h).
 #pragma once

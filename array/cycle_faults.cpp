@@ -30,6 +30,9 @@ CycleFaults::CycleFaults(const faults::ArrayFaults& faults, const CycleKernel& k
   activation_pitch_ = static_cast<std::size_t>(kMaxWidth) + strips * width;
   kinds_.assign(row_strips, 0);
   hooks_.assign(row_strips, {});
+  // The first row of activations' hooks is the identity.
+  activations_.assign(activation_pitch_, -1);
+  activations_.resize(2 * activation_pitch_, 0);
   weight_keep_.assign(row_strips * width, -1);
   weight_flip_.assign(row_strips * width, 0);
   for (int r = 0; r < faults.rows; ++r)
@@ -105,7 +108,7 @@ void CycleFaults::add_row(const faults::FaultyPe* begin, const faults::FaultyPe*
     std::int8_t* keeps = activations_.data() + activations_.size() - 2 * activation_pitch_ + kMaxWidth;
     keeps[c] = static_cast<std::int8_t>(registers[c].keep);
     keeps[activation_pitch_ + c] = static_cast<std::int8_t>(registers[c].flip);
-    for (std::size_t strip = c / w; strip <= (c + kLookahead - 1) / w && strip * rows_ < kinds_.size();
+    for (std::size_t strip = c / w; strip <= (c + kernel_.lookahead - 1) / w && strip * rows_ < kinds_.size();
          ++strip) {
       kinds_[strip * rows_ + row] |= kActivationHooks;
       hooks_[strip * rows_ + row].activation =
@@ -123,8 +126,13 @@ void CycleFaults::pack() {
     const void* flip = nullptr;
     std::size_t count = 0;
   };
+  // Where most rows have hooks of one kind or another, telling them apart costs more (the processor
+  // mispredicts every other row) than taking each for a row with all kinds; what it does not have is the
+  // identity.
+  const auto sound = std::ranges::count(kinds_, std::uint8_t{0});
+  const bool merge = sound < std::ssize(kinds_) / 2;
   for (std::size_t row = 0; row < kinds_.size(); ++row) {
-    if ((kinds_[row] & (kSumHooks | kProductHooks)) == 0) continue;
+    if (kinds_[row] == 0) continue;
     Group groups[kPackedGroups];
     if ((kinds_[row] & kSumHooks) != 0) {
       const std::int32_t* at = sums_.data() + hooks_[row].sum * 2 * w;
@@ -153,6 +161,7 @@ void CycleFaults::pack() {
       words.insert(words.end(), keeps.begin(), keeps.end());
       words.insert(words.end(), flips.begin(), flips.end());
     }
+    if (merge) kinds_[row] = kAllHooks;
     std::memcpy(words.data(), &head, sizeof head);
     hooks_[row].packed = static_cast<std::uint32_t>(packed_.size());
     packed_.insert(packed_.end(), words.begin(), words.end());

@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <string_view>
 
 #include "array/cycle_kernel_rows.h"
@@ -34,7 +35,7 @@ class PlainRow {
 };
 
 struct Avx2 {
-  static constexpr int kWidth = 16;
+  static constexpr int kWidth = 16, kLookahead = 8;
   using Bytes = __m128i;
   struct Words {
     __m256i v;
@@ -82,98 +83,68 @@ struct Avx2 {
   }
 };
 
-// The same without intrinsics. Arithmetic is on unsigned numbers, which wrap.
+// The same without intrinsics, on the compiler's vectors.
 struct Portable {
-  static constexpr int kWidth = 16;
-  struct Bytes {
-    std::int8_t v[kWidth];
-  };
-  struct Words {
-    std::int16_t v[kWidth];
-  };
-  struct Sums {
-    std::uint32_t v[kWidth / 2];
-  };
+  static constexpr int kWidth = 16, kLookahead = 4;
+  using Bytes [[gnu::vector_size(kWidth)]] = std::int8_t;
+  using Words [[gnu::vector_size(kWidth * 2)]] = std::int16_t;
+  using Sums [[gnu::vector_size(kWidth * 2)]] = std::uint32_t;
 
-  template <class T, class F>
-  static T each(int count, F f) {
-    T out{};
-    for (int i = 0; i < count; ++i) out.v[i] = static_cast<std::remove_reference_t<decltype(out.v[0])>>(f(i));
-    return out;
+  template <class T>
+  static T get(const void* at) {
+    T x;
+    std::memcpy(&x, at, sizeof x);
+    return x;
   }
-  static Bytes load(const std::int8_t* at) {
-    return each<Bytes>(kWidth, [&](int i) { return at[i]; });
-  }
-  static void store(std::int8_t* at, const Bytes& x) {
-    for (int i = 0; i < kWidth; ++i) at[i] = x.v[i];
-  }
-  static Sums load(const std::int32_t* at) {
-    return each<Sums>(kWidth / 2, [&](int i) { return at[i]; });
-  }
-  static void store(std::int32_t* at, const Sums& x) {
-    for (int i = 0; i < kWidth / 2; ++i) at[i] = static_cast<std::int32_t>(x.v[i]);
-  }
-  static Words widen(const Bytes& x) {
-    return each<Words>(kWidth, [&](int i) { return x.v[i]; });
-  }
-  static Words even(const Words& x) {
-    return each<Words>(kWidth, [&](int i) { return i % 2 == 0 ? x.v[i] : 0; });
-  }
-  static Words odd(const Words& x) {
-    return each<Words>(kWidth, [&](int i) { return i % 2 == 0 ? 0 : x.v[i]; });
-  }
+  static Bytes load(const std::int8_t* at) { return get<Bytes>(at); }
+  static void store(std::int8_t* at, Bytes x) { std::memcpy(at, &x, sizeof x); }
+  static Sums load(const std::int32_t* at) { return get<Sums>(at); }
+  static void store(std::int32_t* at, Sums x) { std::memcpy(at, &x, sizeof x); }
+  static Words widen(Bytes x) { return __builtin_convertvector(x, Words); }
+  static Words even_ones() { return Words{1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0}; }
+  static Words odd_ones() { return Words{0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1}; }
+  static Words even(Words x) { return x & -even_ones(); }
+  static Words odd(Words x) { return x & -odd_ones(); }
   static Words even_weights(const std::int8_t* at) { return even(widen(load(at))); }
   static Words odd_weights(const std::int8_t* at) { return odd(widen(load(at))); }
-  static Words even_ones() {
-    return each<Words>(kWidth, [](int i) { return i % 2 == 0 ? 1 : 0; });
+  static Words multiply(Words a, Words b) { return a * b; }
+  // Products of int8 values, or of one with 1, fit into their words.
+  static Sums dot(Sums s, Words a, Words b) {
+    using Signed [[gnu::vector_size(kWidth * 2)]] = std::int32_t;
+    const Words product = a * b;
+    const auto pairs = get<Signed>(&product);
+    const Signed first = (pairs << 16) >> 16, second = pairs >> 16;
+    return s + get<Sums>(&first) + get<Sums>(&second);
   }
-  static Words odd_ones() {
-    return each<Words>(kWidth, [](int i) { return i % 2; });
+  static Sums zero() { return Sums{}; }
+  static Bytes blend(Bytes a, Bytes b, std::uint32_t mask) {
+    for (int i = 0; i < kWidth; ++i)
+      if ((mask >> i & 1) != 0) a[i] = b[i];
+    return a;
   }
-  static Words multiply(const Words& a, const Words& b) {
-    return each<Words>(kWidth, [&](int i) { return a.v[i] * b.v[i]; });
-  }
-  static Sums dot(const Sums& s, const Words& a, const Words& b) {
-    return each<Sums>(kWidth / 2, [&](int i) {
-      return s.v[i] + static_cast<std::uint32_t>(a.v[2 * i] * b.v[2 * i]) +
-             static_cast<std::uint32_t>(a.v[2 * i + 1] * b.v[2 * i + 1]);
-    });
-  }
-  static Sums zero() { return {}; }
-  static Bytes blend(const Bytes& a, const Bytes& b, std::uint32_t mask) {
-    return each<Bytes>(kWidth, [&](int i) { return (mask >> i & 1) != 0 ? b.v[i] : a.v[i]; });
-  }
+
   struct ByteHooks {
     Bytes keep, flip;
   };
   using WordHooks = PlainHooks<std::int16_t>;
   using SumHooks = PlainHooks<std::int32_t>;
   using Row = PlainRow<kWidth>;
-  static Bytes hook(const Bytes& x, const ByteHooks& h) {
-    return each<Bytes>(kWidth, [&](int i) { return (x.v[i] & h.keep.v[i]) ^ h.flip.v[i]; });
-  }
+  static Bytes hook(Bytes x, const ByteHooks& h) { return (x & h.keep) ^ h.flip; }
+  static Words hook(Words x, const WordHooks& h) { return (x & get<Words>(h.keep)) ^ get<Words>(h.flip); }
+  static Sums hook(Sums x, const SumHooks& h) { return (x & get<Sums>(h.keep)) ^ get<Sums>(h.flip); }
   static ByteHooks chain(const ByteHooks& first, const ByteHooks& second) {
-    return {each<Bytes>(kWidth, [&](int i) { return first.keep.v[i] & second.keep.v[i]; }),
-            hook(first.flip, second)};
-  }
-  static Words hook(const Words& x, const WordHooks& h) {
-    return each<Words>(kWidth, [&](int i) { return (x.v[i] & h.keep[i]) ^ h.flip[i]; });
-  }
-  static Sums hook(const Sums& x, const SumHooks& h) {
-    return each<Sums>(kWidth / 2, [&](int i) {
-      return (x.v[i] & static_cast<std::uint32_t>(h.keep[i])) ^ static_cast<std::uint32_t>(h.flip[i]);
-    });
+    return {first.keep & second.keep, hook(first.flip, second)};
   }
 };
 
 }  // namespace
 
 CycleKernel cycle_kernel_avx2() {
-  return {Avx2::kWidth, false, step_strip<Avx2, 1>, step_strip<Avx2, kLookahead>};
+  return kernel_of<Avx2>(false);
 }
 
 CycleKernel cycle_kernel_portable() {
-  return {Portable::kWidth, false, step_strip<Portable, 1>, step_strip<Portable, kLookahead>};
+  return kernel_of<Portable>(false);
 }
 
 CycleKernel choose_cycle_kernel() {

@@ -1,5 +1,5 @@
 // The inner loop of array/cycle_array.h: a strip of neighbouring columns, stepped through one cycle or
-// through kLookahead cycles.
+// through several.
 //
 // In a cycle, every PE of the strip takes the psum register above it, adds its product, and keeps the sum.
 // Done one cycle at a time, that moves every psum through memory once a cycle, and memory is what such a loop
@@ -22,7 +22,6 @@
 
 namespace kintsugi::array {
 
-inline constexpr int kLookahead = 4;
 // The widest strip of any kernel.
 inline constexpr int kMaxWidth = 32;
 
@@ -30,8 +29,9 @@ inline constexpr int kMaxWidth = 32;
 enum RowKind : std::uint8_t {
   kSumHooks = 1,         // adders or psum registers
   kProductHooks = 2,     // multipliers
-  kActivationHooks = 4,  // activation registers, here or less than kLookahead columns to the left
-  kWeightSwitch = 8,     // a weight comes into use in these cycles
+  kActivationHooks = 4,  // activation registers, here or less than `lookahead` columns to the left
+  kAllHooks = 7,
+  kWeightSwitch = 8,  // a weight comes into use in these cycles
 };
 
 // All hooks are (x & keep) ^ flip.
@@ -85,7 +85,9 @@ struct CycleKernel {
   int width = 0;        // columns of a strip
   bool packed = false;  // which form of hooks it wants
   void (*step)(const StripStep& strip) = nullptr;
-  void (*step_ahead)(const StripStep& strip) = nullptr;  // kLookahead cycles
+  // Through `lookahead` cycles.
+  void (*step_ahead)(const StripStep& strip) = nullptr;
+  int lookahead = 1;
 
   // Where a column of a strip stands among its psums.
   int psum_place(int column) const { return column % 2 * (width / 2) + column / 2; }

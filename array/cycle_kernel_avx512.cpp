@@ -8,7 +8,7 @@ namespace kintsugi::array {
 namespace {
 
 struct Avx512 {
-  static constexpr int kWidth = 32;
+  static constexpr int kWidth = 32, kLookahead = 8;
   static constexpr __mmask32 kEven = 0x55555555, kOdd = 0xaaaaaaaa;
   // x & y ^ z
   static constexpr int kAndXor = (0xf0 & 0xcc) ^ 0xaa;
@@ -85,7 +85,7 @@ struct Avx512 {
 }  // namespace
 
 CycleKernel cycle_kernel_avx512() {
-  return {Avx512::kWidth, true, step_strip<Avx512, 1>, step_strip<Avx512, kLookahead>};
+  return kernel_of<Avx512>(true);
 }
 
 }  // namespace kintsugi::array

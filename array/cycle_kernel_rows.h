@@ -1,5 +1,5 @@
 // The body of array/cycle_kernel.h's kernels, over a set of vector operations V:
-//   kWidth                      columns of a strip
+//   kWidth, kLookahead          columns of a strip, cycles of a pass
 //   Bytes, Words, Sums          kWidth int8, kWidth int16, half as many int32
 //   load, store, widen, even, odd (others zero), multiply (low 16 bits), hook ((x & keep) ^ flip), zero,
 //   blend dot(s, a, b)                s + the sums of neighbouring products of words
@@ -37,7 +37,7 @@ inline std::uint32_t switched(const StripStep& s, int r, int i) {
     const std::uint64_t columns = (std::uint64_t{2} << i) - 1;
     if (at >= 0 && at < V::kWidth)
       mask |= columns << at;
-    else if (at < 0 && at > -kLookahead)
+    else if (at < 0 && at > -V::kLookahead)
       mask |= columns >> -at;
   }
   return static_cast<std::uint32_t>(mask & ((std::uint64_t{1} << V::kWidth) - 1));
@@ -139,7 +139,7 @@ template <class V, int Cycle>
 
 template <class V, int Cycles>
 void step_strip(const StripStep& strip) {
-  static_assert(Cycles == 1 || Cycles == kLookahead);
+  static_assert(Cycles == 1 || Cycles == V::kLookahead);
   constexpr int w = V::kWidth;
   const StripStep s = strip;  // nothing that is stored can be part of it
   const PsumPair<V> nothing = {V::zero(), V::zero()};
@@ -209,6 +209,11 @@ void step_strip(const StripStep& strip) {
   }
   if (s.last_row != s.rows - 1) return;
   store_results<V, Cycles - 1>(s, q);
+}
+
+template <class V>
+CycleKernel kernel_of(bool packed) {
+  return {V::kWidth, packed, step_strip<V, 1>, step_strip<V, V::kLookahead>, V::kLookahead};
 }
 
 }  // namespace kintsugi::array
