@@ -67,7 +67,7 @@ struct Product {
 
 void plain_loop(benchmark::State& state, bool wide) {
   Product product(2048);
-  PlainArray plain(kSize, kSize, product.weights);
+  PlainArray plain(product.weights);
   std::int64_t cycles = 0;
   product.check(plain.run(product.activations, wide, cycles));
   cycles = 0;

@@ -6,57 +6,49 @@
 
 namespace kintsugi::bench {
 
-namespace {
+// One cycle: rows from the last up, so that each still finds the values before the clock edge. Sizes are
+// constants.
+struct PlainLoop {
+  static constexpr int kRows = PlainArray::kRows, kCols = PlainArray::kCols;
 
-// One cycle: rows from the last up, so that each still finds the values before the clock edge.
-[[gnu::always_inline]] inline void cycle(int rows, int cols, std::int32_t* psums, std::int8_t* activations,
-                                         const std::int8_t* weights, const std::int8_t* entering) {
-  for (int r = rows - 1; r >= 0; --r) {
-    std::int8_t* __restrict a = activations + r * cols;
-    std::memmove(a + 1, a, cols - 1);
-    a[0] = entering[r];
-    std::int32_t* __restrict psum = psums + (r + 1) * cols;
-    const std::int32_t* __restrict above = psums + r * cols;
-    const std::int8_t* __restrict w = weights + r * cols;
-    for (int c = 0; c < cols; ++c) psum[c] = above[c] + w[c] * a[c];
+  [[gnu::always_inline]] static void cycle(PlainArray::State& s, const std::int8_t* entering) {
+    for (int r = kRows - 1; r >= 0; --r) {
+      std::int8_t* __restrict a = s.activations[r];
+      std::memmove(a + 1, a, kCols - 1);
+      a[0] = entering[r];
+      std::int32_t* __restrict psum = s.psums[r + 1];
+      const std::int32_t* __restrict above = s.psums[r];
+      const std::int8_t* __restrict w = s.weights[r];
+      for (int c = 0; c < kCols; ++c) psum[c] = above[c] + w[c] * a[c];
+    }
   }
+  static void avx2(PlainArray::State& s, const std::int8_t* entering) { cycle(s, entering); }
+  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-vector-width=512")]] static void avx512(
+      PlainArray::State& s, const std::int8_t* entering) {
+    cycle(s, entering);
+  }
+};
+
+PlainArray::PlainArray(std::vector<std::int8_t> weights) : state_(std::make_unique<State>()) {
+  std::memcpy(state_->weights, weights.data(), sizeof state_->weights);
 }
-
-void cycle_avx2(int rows, int cols, std::int32_t* psums, std::int8_t* activations, const std::int8_t* weights,
-                const std::int8_t* entering) {
-  cycle(rows, cols, psums, activations, weights, entering);
-}
-
-[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-vector-width=512")]] void cycle_avx512(
-    int rows, int cols, std::int32_t* psums, std::int8_t* activations, const std::int8_t* weights,
-    const std::int8_t* entering) {
-  cycle(rows, cols, psums, activations, weights, entering);
-}
-
-}  // namespace
-
-PlainArray::PlainArray(int rows, int cols, std::vector<std::int8_t> weights)
-    : rows_(rows),
-      cols_(cols),
-      weights_(std::move(weights)),
-      activations_(weights_.size(), 0),
-      psums_(weights_.size() + cols, 0) {}
 
 std::vector<std::int32_t> PlainArray::run(const std::vector<std::int8_t>& activations, bool wide,
                                           std::int64_t& cycles) {
-  const std::int64_t m = std::ssize(activations) / rows_;
-  const std::int64_t last = m + rows_ + cols_ - 2;
-  std::vector<std::int32_t> results(static_cast<std::size_t>(m) * cols_);
-  std::vector<std::int8_t> entering(rows_);
+  const std::int64_t m = std::ssize(activations) / kRows;
+  const std::int64_t last = m + kRows + kCols - 2;
+  // The skew is made beforehand, and undone afterwards, outside the loop over cycles.
+  std::vector<std::int8_t> entering(static_cast<std::size_t>(last) * kRows, 0);
+  for (std::int64_t i = 0; i < m; ++i)
+    for (int r = 0; r < kRows; ++r) entering[(i + r) * kRows + r] = activations[i * kRows + r];
+  std::vector<std::int32_t> bottom(static_cast<std::size_t>(last) * kCols);
   for (std::int64_t t = 0; t < last; ++t) {
-    for (int r = 0; r < rows_; ++r)
-      entering[r] = t >= r && t - r < m ? activations[(t - r) * rows_ + r] : std::int8_t{0};
-    (wide ? cycle_avx512 : cycle_avx2)(rows_, cols_, psums_.data(), activations_.data(), weights_.data(),
-                                       entering.data());
-    const std::int32_t* bottom = psums_.data() + static_cast<std::size_t>(rows_) * cols_;
-    for (int c = 0; c < cols_; ++c)
-      if (const std::int64_t at = t - (rows_ - 1) - c; at >= 0 && at < m) results[at * cols_ + c] = bottom[c];
+    (wide ? PlainLoop::avx512 : PlainLoop::avx2)(*state_, entering.data() + t * kRows);
+    std::memcpy(bottom.data() + t * kCols, state_->psums[kRows], sizeof state_->psums[kRows]);
   }
+  std::vector<std::int32_t> results(static_cast<std::size_t>(m) * kCols);
+  for (std::int64_t i = 0; i < m; ++i)
+    for (int c = 0; c < kCols; ++c) results[i * kCols + c] = bottom[(i + kRows - 1 + c) * kCols + c];
   cycles += last;
   return results;
 }

@@ -3,22 +3,30 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace kintsugi::bench {
 
 class PlainArray {
  public:
-  PlainArray(int rows, int cols, std::vector<std::int8_t> weights);
+  static constexpr int kRows = 256, kCols = 256;
 
-  // Takes M×rows activations through; returns M×cols results. `cycles` is increased by what it took.
+  explicit PlainArray(std::vector<std::int8_t> weights);
+
+  // Takes M×kRows activations through; returns M×kCols results. `cycles` is increased by what it took.
   // `wide`: compiled for AVX-512 (which the processor must have) instead of AVX2.
   std::vector<std::int32_t> run(const std::vector<std::int8_t>& activations, bool wide, std::int64_t& cycles);
 
  private:
-  int rows_, cols_;
-  std::vector<std::int8_t> weights_, activations_;
-  std::vector<std::int32_t> psums_;  // one row more than the array: zeros stand above it
+  struct alignas(64) State {
+    std::int32_t psums[kRows + 1][kCols];  // zeros stand above row 0
+    std::int8_t activations[kRows][kCols];
+    std::int8_t weights[kRows][kCols];
+  };
+  friend struct PlainLoop;
+
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace kintsugi::bench
