@@ -9,6 +9,7 @@
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
+#include <iostream>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -16,8 +17,6 @@
 #include <vector>
 
 #include "array/cycle_array.h"
-#include "array/cycle_array_sc.h"
-#include "array/gated_clock_sc.h"
 #include "array/pe_array_sc.h"
 #include "array/schedule.h"
 #include "bench/peers/bare_grid_sc.h"
@@ -121,6 +120,40 @@ void cycle_machine(benchmark::State& state, double rate, faults::BypassSource by
   state.SetItemsProcessed(cycles);
 }
 
+// The pe fidelity's array and its peer on clocks of their own, both filled: every PE has live values in every
+// cycle. Elaborated once, when first asked for, and never taken down.
+class Grids {
+ public:
+  Grids() : bare_("bare", kSize, kSize), array_("array", configs::ArrayConfig{}), product_(1 << 20) {
+    array_.clock(array_clock_);
+    bare_.clock(bare_clock_);
+    sc_core::sc_start(sc_core::SC_ZERO_TIME);
+    array_.start(product_.job(), product_.tiling(), nullptr, sc_core::sc_time(2, sc_core::SC_NS));
+    sc_core::sc_start(1, sc_core::SC_NS);
+    for (int i = 0; i < 3 * kSize; ++i) tick(false);
+    for (int i = 0; i < 2 * kSize; ++i) tick(true);
+  }
+  void tick(bool bare) {
+    sc_core::sc_signal<bool>& clock = bare ? bare_clock_ : array_clock_;
+    clock.write(true);
+    sc_core::sc_start(1, sc_core::SC_NS);
+    clock.write(false);
+    sc_core::sc_start(1, sc_core::SC_NS);
+  }
+
+ private:
+  sc_core::sc_signal<bool> array_clock_{"array_clock"}, bare_clock_{"bare_clock"};
+  BareGrid bare_;
+  array::PeArray array_;
+  Product product_;
+};
+
+void systemc_grid(benchmark::State& state, bool bare) {
+  static Grids* const grids = new Grids;
+  for (auto _ : state) grids->tick(bare);
+  state.SetItemsProcessed(state.iterations());
+}
+
 }  // namespace
 }  // namespace kintsugi::bench
 
@@ -141,9 +174,13 @@ int sc_main(int argc, char** argv) {
   // Short streams: weights change along with every one of them.
   RegisterBenchmark("cycle/streams_of:256", bench::cycle_machine, 0.0, BypassSource::none, 256, 8);
   RegisterBenchmark("cycle/streams_of:64", bench::cycle_machine, 0.0, BypassSource::none, 64, 8);
+  RegisterBenchmark("pe/array", bench::systemc_grid, false);
+  RegisterBenchmark("pe/bare_systemc", bench::systemc_grid, true);
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
-  return 0;
+  std::cout.flush();
+  // Taking down half a million SystemC objects takes a while.
+  std::_Exit(0);
 }
 
 int main(int argc, char** argv) {

@@ -33,24 +33,24 @@ PlainArray::PlainArray(std::vector<std::int8_t> weights) : state_(std::make_uniq
   std::memcpy(state_->weights, weights.data(), sizeof state_->weights);
 }
 
-std::vector<std::int32_t> PlainArray::run(const std::vector<std::int8_t>& activations, bool wide,
-                                          std::int64_t& cycles) {
+const std::vector<std::int32_t>& PlainArray::run(const std::vector<std::int8_t>& activations, bool wide,
+                                                 std::int64_t& cycles) {
   const std::int64_t m = std::ssize(activations) / kRows;
   const std::int64_t last = m + kRows + kCols - 2;
-  // The skew is made beforehand, and undone afterwards, outside the loop over cycles.
-  std::vector<std::int8_t> entering(static_cast<std::size_t>(last) * kRows, 0);
-  for (std::int64_t i = 0; i < m; ++i)
-    for (int r = 0; r < kRows; ++r) entering[(i + r) * kRows + r] = activations[i * kRows + r];
-  std::vector<std::int32_t> bottom(static_cast<std::size_t>(last) * kCols);
+  results_.assign(static_cast<std::size_t>(m) * kCols, 0);
+  std::int8_t entering[kRows];
   for (std::int64_t t = 0; t < last; ++t) {
-    (wide ? PlainLoop::avx512 : PlainLoop::avx2)(*state_, entering.data() + t * kRows);
-    std::memcpy(bottom.data() + t * kCols, state_->psums[kRows], sizeof state_->psums[kRows]);
+    for (int r = 0; r < kRows; ++r)
+      entering[r] = t >= r && t - r < m ? activations[(t - r) * kRows + r] : std::int8_t{0};
+    (wide ? PlainLoop::avx512 : PlainLoop::avx2)(*state_, entering);
+    const std::int32_t* bottom = state_->psums[kRows];
+    const std::int64_t newest = t - (kRows - 1);
+    const int begin = static_cast<int>(std::max<std::int64_t>(newest - m + 1, 0));
+    const int end = static_cast<int>(std::min<std::int64_t>(newest + 1, kCols));
+    for (int c = begin; c < end; ++c) results_[(newest - c) * kCols + c] = bottom[c];
   }
-  std::vector<std::int32_t> results(static_cast<std::size_t>(m) * kCols);
-  for (std::int64_t i = 0; i < m; ++i)
-    for (int c = 0; c < kCols; ++c) results[i * kCols + c] = bottom[(i + kRows - 1 + c) * kCols + c];
   cycles += last;
-  return results;
+  return results_;
 }
 
 }  // namespace kintsugi::bench

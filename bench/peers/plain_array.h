@@ -16,7 +16,8 @@ class PlainArray {
 
   // Takes M×kRows activations through; returns M×kCols results. `cycles` is increased by what it took.
   // `wide`: compiled for AVX-512 (which the processor must have) instead of AVX2.
-  std::vector<std::int32_t> run(const std::vector<std::int8_t>& activations, bool wide, std::int64_t& cycles);
+  const std::vector<std::int32_t>& run(const std::vector<std::int8_t>& activations, bool wide,
+                                       std::int64_t& cycles);
 
  private:
   struct alignas(64) State {
@@ -27,6 +28,7 @@ class PlainArray {
   friend struct PlainLoop;
 
   std::unique_ptr<State> state_;
+  std::vector<std::int32_t> results_;
 };
 
 }  // namespace kintsugi::bench
