@@ -1,8 +1,8 @@
 #include "array/cycle_array.h"
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
-#include <type_traits>
 
 namespace kintsugi::array {
 
@@ -10,41 +10,37 @@ namespace {
 
 constexpr std::uint8_t kValid = 1;
 constexpr std::uint8_t kFirst = 2;
-
-// New psum registers of one row's columns from those above, the row's weights and its incoming activations.
-// `bits` is a constant in the common instance, so that wrapping costs nothing there.
-template <class Bits>
-void clean_columns(std::int32_t* __restrict psum, const std::int32_t* __restrict above,
-                   const std::int8_t* __restrict weights, const std::int8_t* __restrict activations,
-                   int count, Bits bits) {
-  for (int c = 0; c < count; ++c) psum[c] = pe::clean_psum(weights[c], activations[c], above[c], bits);
-}
+constexpr std::int64_t kForever = std::numeric_limits<std::int64_t>::max();
 
 }  // namespace
 
-CycleMachine::CycleMachine(const configs::ArrayConfig& array)
+CycleMachine::CycleMachine(const configs::ArrayConfig& array, const CycleKernel& kernel)
     : rows_(array.rows),
       cols_(array.cols),
       accumulator_bits_(array.accumulator_bits),
-      double_buffer_(array.weight_double_buffer) {
-  const std::size_t pes = static_cast<std::size_t>(rows_) * cols_;
-  // A row of zeros stands above row 0: partial sums enter as zero.
-  psum_.assign(pes + cols_, 0);
+      double_buffer_(array.weight_double_buffer),
+      kernel_(kernel),
+      strips_((cols_ + kernel.width - 1) / kernel.width) {
+  const std::size_t columns = static_cast<std::size_t>(strips_) * kernel_.width;
+  const std::size_t pes = columns * rows_;
+  psums_.assign(pes, 0);
   active_.assign(pes, 0);
   shadow_.assign(pes, 0);
-  // Room for as many moves as columns before the windows are copied back, and a few where columns are few.
-  window_length_ = static_cast<std::size_t>(cols_) + std::max(cols_, 64);
-  windows_.assign(window_length_ * rows_, 0);
-  bottom_flags_.assign(window_length_, 0);
-  left_edge_.resize(rows_);
-  entered_.assign(static_cast<std::size_t>(rows_) + cols_, 0);
-  top_edge_.resize(cols_);
+  // Room for as many moves as columns before the windows are copied back, and a few where columns are few. An
+  // odd number of cache lines, so that neighbouring rows do not compete for the same places in the cache.
+  window_length_ = cols_ + std::max(cols_, 64);
+  window_stride_ = (static_cast<std::size_t>(window_length_) + columns - cols_ + 63) / 64 * 64;
+  if (window_stride_ / 64 % 2 == 0) window_stride_ += 64;
+  windows_.assign(window_stride_ * rows_, 0);
+  results_.assign(columns * kernel_.lookahead, 0);
+  for (int c = 0; c < cols_; ++c)
+    psum_places_.push_back(static_cast<std::uint32_t>(c / kernel_.width * kernel_.width +
+                                                      kernel_.psum_place(c % kernel_.width)));
   walkers_.resize(rows_);
-  row_states_.resize(rows_);
-  // Streams are at least a load apart, so a row holds no more than this many `first` tokens.
-  first_capacity_ = cols_ / rows_ + 2;
-  first_entries_.assign(static_cast<std::size_t>(rows_) * first_capacity_, 0);
-  falling_.resize(rows_);
+  unfilled_.assign(rows_, 0);
+  kinds_.resize(rows_);
+  entered_.assign(static_cast<std::size_t>(rows_) + cols_, 0);
+  bottom_flags_.assign(static_cast<std::size_t>(window_length_), 0);
   columns_.resize(cols_);
   load_faults(faults::fault_free(rows_, cols_));
 }
@@ -53,23 +49,10 @@ void CycleMachine::load_faults(const faults::ArrayFaults& faults) {
   if (faults.rows != rows_ || faults.cols != cols_)
     throw std::invalid_argument("CycleMachine: the faults are for an array of another size");
   if (!done()) throw std::logic_error("CycleMachine: faults loaded while a job runs");
-  weight_mask_.assign(static_cast<std::size_t>(rows_) * cols_, -1);
-  specials_.clear();
-  specials_of_row_.assign(1, 0);
-  auto faulty = faults.faulty.begin();
-  for (int r = 0; r < rows_; ++r) {
-    for (int c = 0; c < cols_; ++c) {
-      const bool bypass = faults.bypassed(r, c);
-      const bool hooked = faulty != faults.faulty.end() && faulty->row == r && faulty->col == c;
-      const pe::PeHooks hooks = hooked ? (faulty++)->hooks : pe::PeHooks{};
-      if (!bypass && !hooked) continue;
-      if (bypass && !observable_ && hooks[pe::Site::psum_register].identity() &&
-          hooks[pe::Site::activation_register].identity())
-        weight_mask_[place(r, c)] = 0;
-      else
-        specials_.push_back({c, bypass, hooks});
-    }
-    specials_of_row_.push_back(specials_.size());
+  faults_ = CycleFaults(faults, kernel_);
+  if (observable_) {
+    written_active_.resize(active_.size(), 0);
+    written_shadow_.resize(active_.size(), 0);
   }
 }
 
@@ -80,12 +63,17 @@ void CycleMachine::start(const LayerJob& job, const Tiling& tiling, TileGate* ga
   std::fill_n(job.accumulators, job.shape.outputs(), 0);
   cycle_ = 0;
   window_ = window_length_ - cols_;
-  std::fill(left_edge_.begin(), left_edge_.end(), FeedToken{});
-  std::fill(top_edge_.begin(), top_edge_.end(), LoadToken{});
-  std::fill(row_states_.begin(), row_states_.end(), RowState{});
+  flag_window_ = static_cast<std::size_t>(window_);
+  std::fill(bottom_flags_.begin(), bottom_flags_.end(), std::uint8_t{0});
+  bottom_valid_ = 0;
+  bottom_run_ = 0;
+  std::fill(unfilled_.begin(), unfilled_.end(), 0);
   std::fill(columns_.begin(), columns_.end(), ColumnState{});
-  for (std::vector<Latch>& arrivals : falling_) arrivals.clear();
-  loads_on_edge_ = 0;
+  run_collected_ = 0;
+  run_columns_ = 0;
+  streams_.clear();
+  loads_.clear();
+  ahead_ = ahead_length_ = 0;
   loading_ = weights_ready_ = feeding_ = false;
   loads_begun_ = streams_begun_ = 0;
   columns_out_ = 0;
@@ -98,12 +86,12 @@ void CycleMachine::start(const LayerJob& job, const Tiling& tiling, TileGate* ga
 void CycleMachine::step() {
   if (done()) return;
   sequence();
-  shift_windows();
-  enter_tokens();
-  for (int r = rows_ - 1; r >= 0; --r) step_row(r);
-  // After the rows: a PE that switches in the cycle in which its shadow register latches takes the old value.
-  move_weight_pipe();
+  entered_[cycle_ % std::ssize(entered_)] = static_cast<std::uint8_t>(!feeding_             ? 0
+                                                                      : feed_position_ == 0 ? kValid | kFirst
+                                                                                            : kValid);
+  if (ahead_ == 0) step_pes();
   collect();
+  --ahead_;
   advance_sequencer();
   ++cycle_;
 }
@@ -118,6 +106,7 @@ void CycleMachine::sequence() {
       weights_ready_ = false;
       feed_position_ = 0;
       feed_length_ = feed_.tile(streams_begun_).m.count;
+      streams_.push_back({streams_begun_, cycle_, cycle_ + feed_length_ - 1});
       if (gate_ != nullptr) gate_->stream_begun(streams_begun_);
       ++streams_begun_;
     }
@@ -129,7 +118,7 @@ void CycleMachine::sequence() {
       (gate_ == nullptr || gate_->may_load(loads_begun_))) {
     loading_ = true;
     load_row_ = 0;
-    load_tile_ = feed_.tile(loads_begun_);
+    loads_.push_back({feed_.tile(loads_begun_), cycle_});
     if (gate_ != nullptr) gate_->load_begun(loads_begun_);
     ++loads_begun_;
   }
@@ -170,169 +159,223 @@ void CycleMachine::advance_sequencer() {
   }
 }
 
-void CycleMachine::shift_windows() {
-  if (window_ == 0) {
-    const std::size_t end = window_length_ - cols_;
+// For how many cycles, this one included, it is certain what the left edge is given, whatever the gate will
+// say. Loads need no such certainty: the first row sent is the last row's, and has the longest way.
+std::int64_t CycleMachine::certain_cycles() const {
+  if (feeding_) return feed_length_ - feed_position_;
+  if (weights_ready_) return 1;
+  if (loading_) return rows_ - load_row_;
+  if (loads_begun_ == feed_.tiles()) return kForever;
+  return rows_;
+}
+
+void CycleMachine::step_pes() {
+  const bool look_ahead =
+      !observable_ && rows_ >= 2 * kernel_.lookahead && certain_cycles() >= kernel_.lookahead;
+  const int cycles = look_ahead ? kernel_.lookahead : 1;
+  move_windows(cycles);
+  enter_streams(cycles);
+  // A PE that switches in the cycle in which its shadow register latches takes the old value; one that
+  // switches later takes the new one. The load that latches began when the stream before it was already under
+  // way, so its column latches in the last row's cycle or later, and before row 0 meets the next stream: in
+  // the cycles of one pass, the rows of the upper half can only meet the next stream, those of the lower half
+  // only the one before.
+  const int upper = look_ahead ? rows_ / 2 : 0;
+  latch_weights(0, upper - 1, cycles);
+  for (int strip = 0; strip < strips_; ++strip) step_strip(strip, cycles);
+  latch_weights(upper, rows_ - 1, cycles);
+  while (!loads_.empty() && cycle_ + cycles - loads_.front().begin - (rows_ - 1) >= cols_) loads_.pop_front();
+  ahead_ = ahead_length_ = cycles;
+}
+
+void CycleMachine::move_windows(int cycles) {
+  if (window_ < cycles) {
+    const std::int64_t move = window_length_ - cols_ - window_;
     for (int r = 0; r < rows_; ++r) {
-      std::int8_t* row = windows_.data() + r * window_length_;
-      std::copy_backward(row, row + cols_, row + window_length_);
+      std::int8_t* row = windows_.data() + r * window_stride_;
+      std::copy_backward(row, row + window_ + cols_, row + window_length_);
+      if (unfilled_[r] > 0) fill(r, move - 1);
     }
-    std::copy_backward(bottom_flags_.begin(), bottom_flags_.begin() + cols_, bottom_flags_.end());
-    window_ = end;
+    window_ += move;
   }
-  --window_;
+  window_ -= cycles;
 }
 
-// The tokens that the sequencer drives in this cycle take their places at the head of the two edges.
-void CycleMachine::enter_tokens() {
-  left_slot_ = static_cast<int>(cycle_ % rows_);
-  FeedToken& feed = left_edge_[left_slot_];
-  feed = {};
-  if (feeding_) feed = {streams_begun_ - 1, true, feed_position_ == 0};
-  entered_[cycle_ % std::ssize(entered_)] = feeding_ ? 1 : 0;
-
-  LoadToken& load = top_edge_[cycle_ % cols_];
-  if (load.valid) --loads_on_edge_;
-  load = {};
-  if (loading_) {
-    const int row = rows_ - 1 - load_row_;
-    load = {feed_.weight_row(load_tile_, row), load_tile_.n.count, row, true};
-    ++loads_on_edge_;
+// Streams whose first token reaches a row in these cycles start its address generator.
+void CycleMachine::enter_streams(int cycles) {
+  while (!streams_.empty() && cycle_ - streams_.front().last - (rows_ - 1) >= cols_) streams_.pop_front();
+  for (const Stream& stream : streams_) {
+    const std::int64_t begin = std::max<std::int64_t>(cycle_ - stream.first, 0);
+    const std::int64_t end = std::min<std::int64_t>(cycle_ + cycles - stream.first, rows_);
+    if (begin >= end) continue;
+    const TileWork tile = feed_.tile(stream.tile);
+    for (std::int64_t r = begin; r < end; ++r) {
+      walkers_[r].begin(feed_, tile, r);
+      unfilled_[r] = tile.m.count;
+      fill(static_cast<int>(r), window_ + cycles - 1 - (stream.first + r - cycle_));
+    }
   }
 }
 
-void CycleMachine::step_row(int r) {
-  // What entered the edge r cycles ago is at row r.
-  const int slot_now = left_slot_ - r;
-  const FeedToken& token = left_edge_[slot_now < 0 ? slot_now + rows_ : slot_now];
-  RowState& state = row_states_[r];
-  if (state.low == state.high && !token.valid) return;
-  std::int8_t* activations = windows_.data() + r * window_length_ + window_;
-  if (token.valid) {
-    if (token.first) {
-      walkers_[r].begin(feed_, feed_.tile(token.tile), r);
-      if (double_buffer_) {
-        if (state.count == first_capacity_)
-          throw std::logic_error("CycleMachine: streams follow too closely");
-        const int slot = (state.head + state.count++) % first_capacity_;
-        first_entries_[static_cast<std::size_t>(r) * first_capacity_ + slot] = cycle_;
+// Puts the next values of row r's stream into its buffer, from `window` down.
+void CycleMachine::fill(int r, std::int64_t window) {
+  const std::int64_t count = std::min(unfilled_[r], window + 1);
+  walkers_[r].fill(windows_.data() + r * window_stride_ + window, count);
+  unfilled_[r] -= count;
+}
+
+// The weight for row r of column c entered the top edge R−1−r cycles after the load began, took c cycles to
+// its column and takes r more to its row: all rows of a column latch in the same cycle.
+void CycleMachine::latch_weights(int first_row, int last_row, int cycles) {
+  AlignedVector<std::int8_t>& registers = double_buffer_ ? shadow_ : active_;
+  for (const Load& load : loads_) {
+    const std::int64_t first = cycle_ - load.begin - (rows_ - 1);
+    const int begin = static_cast<int>(std::max<std::int64_t>(first, 0));
+    const int end = static_cast<int>(std::min<std::int64_t>(first + cycles, cols_));
+    if (begin >= end) continue;
+    for (int r = first_row; r <= last_row; ++r) {
+      const std::int8_t* weights = feed_.weight_row(load.tile, r);  // null: a spare row
+      for (int c = begin; c < end; ++c) {
+        const std::int8_t weight = weights != nullptr && c < load.tile.n.count ? weights[c] : std::int8_t{0};
+        const std::size_t at = place(r, c);
+        registers[at] = faults_.effective(at, weight);
+        if (observable_) (double_buffer_ ? written_shadow_ : written_active_)[at] = weight;
       }
     }
-    activations[0] = walkers_[r].next();
-  } else {
-    activations[0] = 0;
-  }
-  if (r == rows_ - 1)
-    bottom_flags_[window_] =
-        static_cast<std::uint8_t>((token.valid ? kValid : 0) | (token.first ? kFirst : 0));
-  state.low = token.valid ? 0 : state.low + 1;
-  state.high = std::min(state.high + 1, cols_);
-  if (state.low >= state.high) {
-    state.low = state.high = 0;
-    return;
-  }
-
-  switch_weights(r);
-  std::int32_t* psum = psum_.data() + cols_ + place(r, state.low);
-  const std::int8_t* weights = active_.data() + place(r, state.low);
-  const int count = state.high - state.low;
-  if (accumulator_bits_ == 32)
-    clean_columns(psum, psum - cols_, weights, activations + state.low, count,
-                  std::integral_constant<int, 32>{});
-  else
-    clean_columns(psum, psum - cols_, weights, activations + state.low, count, accumulator_bits_);
-  evaluate_specials(r);
-}
-
-// A PE that receives the first activation of a stream takes its next weight into use.
-void CycleMachine::switch_weights(int r) {
-  RowState& state = row_states_[r];
-  const std::int64_t* entries = first_entries_.data() + static_cast<std::size_t>(r) * first_capacity_;
-  for (int i = 0; i < state.count; ++i) {
-    const std::int64_t col = cycle_ - entries[(state.head + i) % first_capacity_];
-    const std::size_t at = place(r, static_cast<int>(col));
-    active_[at] = shadow_[at];
-  }
-  // Entries are in order of age; one that has now crossed the last column is gone.
-  if (state.count > 0 && cycle_ - entries[state.head] == cols_ - 1) {
-    state.head = (state.head + 1) % first_capacity_;
-    --state.count;
   }
 }
 
-void CycleMachine::evaluate_specials(int r) {
-  const RowState& state = row_states_[r];
-  std::int8_t* activations = windows_.data() + r * window_length_ + window_;
-  std::int32_t* psum = psum_.data() + cols_ + place(r, 0);
-  const std::int8_t* weights = active_.data() + place(r, 0);
-  for (std::size_t i = specials_of_row_[r]; i < specials_of_row_[r + 1]; ++i) {
-    const SpecialPe& special = specials_[i];
-    const int c = special.col;
-    if (c < state.low || c >= state.high) continue;
-    const pe::PeOutputs out = pe::evaluate(special.hooks, special.bypass, weights[c], activations[c],
-                                           psum[c - cols_], accumulator_bits_);
-    psum[c] = out.psum;
-    activations[c] = static_cast<std::int8_t>(out.activation);
+void CycleMachine::step_strip(int strip, int cycles) {
+  if (streams_.empty()) return;
+  // A token that entered in cycle e is in column c of row r in cycle e + r + c.
+  const int width = kernel_.width, left = strip * width;
+  const std::int64_t newest = std::min(cycle_ + cycles - 1, streams_.back().last);
+  const std::int64_t first_row = std::max<std::int64_t>(cycle_ - newest - (left + width - 1), 0);
+  const std::int64_t last_row =
+      std::min<std::int64_t>(cycle_ + cycles - 1 - streams_.front().first - left, rows_ - 1);
+  if (first_row > last_row) return;
+
+  StripStep step;
+  step.first_row = static_cast<int>(first_row);
+  step.last_row = static_cast<int>(last_row);
+  step.rows = rows_;
+  const std::size_t at = static_cast<std::size_t>(strip) * rows_ * width;
+  step.psums = psums_.data() + at;
+  step.weights = active_.data() + at;
+  step.shadows = shadow_.data() + at;
+  step.activations = windows_.data() + window_ + cycles - 1 + left;
+  step.row_stride = static_cast<std::ptrdiff_t>(window_stride_);
+  step.kinds = faults_.kinds(strip);
+  step.hooks = faults_.hooks(strip);
+  step.tables = faults_.tables(strip);
+  step.results = results_.data() + left;
+  step.result_stride = static_cast<std::ptrdiff_t>(strips_) * width;
+
+  // PEs that receive the first activation of a stream take their next weights into use.
+  if (double_buffer_) {
+    switches_.clear();
+    for (const Stream& stream : streams_) {
+      const std::int64_t column = cycle_ - stream.first - left;  // in row 0
+      const std::int64_t begin = std::max(column - (width - 1), first_row);
+      const std::int64_t end = std::min(column + cycles, last_row + 1);
+      if (begin >= end) continue;
+      if (switches_.empty()) {
+        std::copy_n(step.kinds, rows_, kinds_.begin());
+        step.kinds = kinds_.data();
+      }
+      switches_.push_back(column);
+      for (std::int64_t r = begin; r < end; ++r) {
+        kinds_[r] |= kWeightSwitch;
+        if (const std::int64_t c = column - r; observable_ && left + c < cols_)
+          written_active_[at + r * width + c] = written_shadow_[at + r * width + c];
+      }
+    }
+    step.switches = switches_.data();
+    step.switch_count = switches_.size();
   }
+  (cycles == 1 ? kernel_.step : kernel_.step_ahead)(step);
 }
 
 PeRegisters CycleMachine::registers(int r, int c) const {
   PeRegisters found;
-  found.weight = active_[place(r, c)];
+  found.weight = written_active_[place(r, c)];
   // In the last step the PE met what entered its row's edge so many moves before. Every cycle of the job has
   // left its mark since, so what an earlier job left is never read.
   const std::int64_t entry = cycle_ - 1 - r - c;
   found.valid = entry >= 0 && entered_[entry % std::ssize(entered_)] != 0;
   if (!found.valid) return found;
-  found.activation = windows_[r * window_length_ + window_ + c];
-  found.psum = psum_[cols_ + place(r, c)];
+  found.activation = windows_[r * window_stride_ + window_ + c];
+  found.psum =
+      pe::sign_extend(static_cast<std::uint32_t>(
+                          psums_[(static_cast<std::size_t>(c / kernel_.width) * rows_ + r) * kernel_.width +
+                                 kernel_.psum_place(c % kernel_.width)]),
+                      accumulator_bits_);
   return found;
-}
-
-void CycleMachine::move_weight_pipe() {
-  // A value that enters column c now reaches row `row` after that many moves.
-  if (loads_on_edge_ > 0) {
-    std::int64_t slot = cycle_ % cols_;
-    for (int c = 0; c < cols_; ++c, slot = slot == 0 ? cols_ - 1 : slot - 1) {
-      const LoadToken& token = top_edge_[slot];
-      if (!token.valid) continue;
-      const bool used = token.weights != nullptr && c < token.count;
-      const std::size_t at = place(token.row, c);
-      const int value = used ? token.weights[c] & weight_mask_[at] : 0;
-      falling_[(cycle_ + token.row) % rows_].push_back(
-          {static_cast<std::uint32_t>(at), static_cast<std::int8_t>(value)});
-    }
-  }
-  std::vector<Latch>& arrivals = falling_[cycle_ % rows_];
-  std::vector<std::int8_t>& registers = double_buffer_ ? shadow_ : active_;
-  for (const Latch& latch : arrivals) registers[latch.place] = latch.value;
-  arrivals.clear();
 }
 
 // Below the last row: each column's results in the order of its valid tokens.
 void CycleMachine::collect() {
-  const RowState& state = row_states_[rows_ - 1];
-  const std::int32_t* psum = psum_.data() + cols_ + place(rows_ - 1, 0);
-  const std::uint8_t* flags = bottom_flags_.data() + window_;
-  const std::int64_t stride = feed_.job().shape.out_c;
-  for (int c = state.low; c < state.high; ++c) {
-    if ((flags[c] & kValid) == 0) continue;
-    ColumnState& column = columns_[c];
-    if ((flags[c] & kFirst) != 0) {
-      const TileWork tile = feed_.tile(++column.tile);
-      column.next = feed_.accumulator(tile, 0, c);
-      column.remaining = tile.m.count;
-    }
-    if (column.next != nullptr) {
-      *column.next = pe::wrapping_add(*column.next, psum[c], 32);
-      column.next += stride;
-    }
-    if (--column.remaining > 0) continue;
-    ++columns_out_;
-    const auto stream = static_cast<std::size_t>(column.tile - streams_out_);
-    if (stream >= delivered_.size()) delivered_.resize(stream + 1, 0);
-    ++delivered_[stream];
+  if (flag_window_ == 0) {
+    std::copy_backward(bottom_flags_.begin(), bottom_flags_.begin() + cols_, bottom_flags_.end());
+    flag_window_ = static_cast<std::size_t>(window_length_ - cols_);
   }
+  const std::uint8_t* flags = bottom_flags_.data() + --flag_window_;
+  const std::int64_t entry = cycle_ - (rows_ - 1);
+  const std::uint8_t entering = entry < 0 ? std::uint8_t{0} : entered_[entry % std::ssize(entered_)];
+  bottom_flags_[flag_window_] = entering;
+  bottom_valid_ += entering & kValid;
+  bottom_valid_ -= flags[cols_] & kValid;
+  bottom_run_ = entering == kValid ? bottom_run_ + 1 : 0;
+  if (bottom_valid_ == 0) return;
+  const std::int32_t* results =
+      results_.data() + static_cast<std::size_t>(ahead_length_ - ahead_) * strips_ * kernel_.width;
+  // All columns amid one stream: none begins, and the column furthest on does not end.
+  if (bottom_run_ >= cols_ && columns_[0].remaining - run_collected_ > 1) {
+    collect_run(results);
+    return;
+  }
+  if (run_collected_ > 0) {
+    for (ColumnState& column : columns_) {
+      if (column.next != nullptr) column.next += run_collected_ * feed_.job().shape.out_c;
+      column.remaining -= run_collected_;
+    }
+    run_collected_ = 0;
+  }
+  for (int c = 0; c < cols_; ++c)
+    if ((flags[c] & kValid) != 0) collect_column(c, flags[c], results[psum_places_[c]]);
+}
+
+void CycleMachine::collect_run(const std::int32_t* results) {
+  const std::int64_t offset = run_collected_ * feed_.job().shape.out_c;
+  if (run_collected_ == 0) {
+    run_columns_ = 0;
+    while (run_columns_ < cols_ && columns_[run_columns_].next != nullptr) ++run_columns_;
+  }
+  for (int c = 0; c < run_columns_; ++c) {
+    std::int32_t& accumulator = columns_[c].next[offset];
+    const auto result = static_cast<std::uint32_t>(results[psum_places_[c]]);
+    accumulator = pe::wrapping_add(accumulator, pe::sign_extend(result, accumulator_bits_), 32);
+  }
+  ++run_collected_;
+}
+
+void CycleMachine::collect_column(int c, std::uint8_t flags, std::int32_t result) {
+  ColumnState& column = columns_[c];
+  if ((flags & kFirst) != 0) {
+    const TileWork tile = feed_.tile(++column.tile);
+    column.next = feed_.accumulator(tile, 0, c);
+    column.remaining = tile.m.count;
+  }
+  if (column.next != nullptr) {
+    const std::int32_t value = pe::sign_extend(static_cast<std::uint32_t>(result), accumulator_bits_);
+    *column.next = pe::wrapping_add(*column.next, value, 32);
+    column.next += feed_.job().shape.out_c;
+  }
+  if (--column.remaining > 0) return;
+  ++columns_out_;
+  const auto stream = static_cast<std::size_t>(column.tile - streams_out_);
+  if (stream >= delivered_.size()) delivered_.resize(stream + 1, 0);
+  ++delivered_[stream];
 }
 
 }  // namespace kintsugi::array

@@ -4,19 +4,28 @@
 //
 // What is stored is what the registers hold, arranged so that moving them is cheap:
 // - Activation registers of a row are a window over one buffer. A cycle moves the window's start by one
-//   instead of every value by one; a value stays where it is while the columns pass over it.
-// - A value in the weight pipe falls one row per cycle until the row it is addressed to latches it. It is
-//   kept in the list of values that reach their row in the same cycle.
-// - Rows are updated bottom to top, in place, and only over the columns that hold live activations.
-// The PE arithmetic is pe/datapath.h: clean_psum over a row, evaluate at the PEs with hooks or bypass. A
-// bypassed PE whose two outgoing registers are sound hands psum and activation on unchanged, which is
-// clean_psum with weight zero, so such a PE is given that weight and costs nothing.
+//   instead of every value by one; a value stays where it is while the columns pass over it. What a row's
+//   address generator will deliver next stands ready below the window.
+// - Weights and psums are kept in strips of columns (array/cycle_kernel.h), and only those rows of a strip
+// are
+//   stepped that may hold live activations.
+// - A load's weights are on their way for as long as the edge and the pipe take; then all rows of a column
+// latch.
+//
+// The sequencer and the results are stepped cycle by cycle. The PEs may be ahead of them: where the tokens
+// that will enter the array's edges in the next cycles are certain (a stream or a load runs without a gap
+// once it has begun, whatever the memory system does), the kernel takes all PEs through several cycles in
+// one pass, and the results are kept until their cycle comes. Nothing outside can tell. Faults are masks
+// (array/cycle_faults.h).
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <vector>
 
+#include "array/aligned.h"
+#include "array/cycle_faults.h"
+#include "array/cycle_kernel.h"
 #include "array/layer_cost.h"
 #include "array/layer_shape.h"
 #include "array/pe_registers.h"
@@ -24,14 +33,13 @@
 #include "array/tile_gate.h"
 #include "configs/chip.h"
 #include "faults/array_faults.h"
-#include "pe/datapath.h"
 
 namespace kintsugi::array {
 
 class CycleMachine {
  public:
   // Starts fault-free.
-  explicit CycleMachine(const configs::ArrayConfig& array);
+  explicit CycleMachine(const configs::ArrayConfig& array, const CycleKernel& kernel = choose_cycle_kernel());
 
   // Throws std::invalid_argument if the size is not the array's, std::logic_error while a job runs.
   void load_faults(const faults::ArrayFaults& faults);
@@ -46,38 +54,22 @@ class CycleMachine {
   std::int64_t cycles() const { return cycle_; }
   const CycleBreakdown& breakdown() const { return counts_; }
 
-  // From the next load_faults() on, bypassed PEs keep their weights for registers() to show.
+  // From the next load_faults() on, registers() can be asked: weights are kept as written, and no PE is
+  // ahead.
   void make_observable() { observable_ = true; }
   // Of PE (r, c) after the last step.
   PeRegisters registers(int r, int c) const;
 
  private:
-  // Travels down the left edge with a stream; each row turns it into an activation.
-  struct FeedToken {
+  // A stream on its way through the array, by the cycles in which its tokens entered the left edge.
+  struct Stream {
     std::int64_t tile = 0;
-    bool valid = false;
-    bool first = false;
+    std::int64_t first = 0, last = 0;
   };
-  // Travels along the top edge with one row of weights; each column turns it into a value in its pipe.
-  struct LoadToken {
-    const std::int8_t* weights = nullptr;  // null: a spare row, zeros
-    std::int64_t count = 0;                // columns in use
-    int row = 0;
-    bool valid = false;
-  };
-  struct Latch {
-    std::uint32_t place = 0;
-    std::int8_t value = 0;
-  };
-  struct SpecialPe {
-    int col = 0;
-    bool bypass = false;
-    pe::PeHooks hooks;
-  };
-  // A row's live columns [low, high), and the columns of its `first` tokens as cycles of entry.
-  struct RowState {
-    int low = 0, high = 0;
-    int head = 0, count = 0;
+  // A load on its way: one row of weights entered the top edge in each cycle from `begin` on, row R−1 first.
+  struct Load {
+    TileWork tile;
+    std::int64_t begin = 0;
   };
   struct ColumnState {
     std::int32_t* next = nullptr;  // null: a spare column
@@ -85,54 +77,75 @@ class CycleMachine {
     std::int64_t tile = -1;
   };
 
-  void shift_windows();
-  void enter_tokens();
-  void step_row(int r);
-  void switch_weights(int r);
-  void evaluate_specials(int r);
-  void move_weight_pipe();
-  void collect();
+  // The sequencer.
   void sequence();
   void count(TileGate::Wait wait);
   void advance_sequencer();
+  std::int64_t certain_cycles() const;
 
-  std::size_t place(int r, int c) const { return static_cast<std::size_t>(r) * cols_ + c; }
+  // The PEs, and what enters them.
+  void step_pes();
+  void move_windows(int cycles);
+  void enter_streams(int cycles);
+  void fill(int r, std::int64_t window);
+  void latch_weights(int first_row, int last_row, int cycles);
+  void step_strip(int strip, int cycles);
+
+  // Below the last row.
+  void collect();
+  void collect_run(const std::int32_t* results);
+  void collect_column(int c, std::uint8_t flags, std::int32_t result);
+
+  int strip_columns() const { return kernel_.width; }
+  // Of a weight, and of a psum.
+  std::size_t place(int r, int c) const {
+    return (static_cast<std::size_t>(c / kernel_.width) * rows_ + r) * kernel_.width + c % kernel_.width;
+  }
+  std::size_t psum_place(int c) const { return psum_places_[c]; }
 
   int rows_, cols_, accumulator_bits_;
   bool double_buffer_;
   bool observable_ = false;
+  CycleKernel kernel_;
+  int strips_;
   TileFeed feed_;
 
   // The PEs.
-  std::vector<std::int32_t> psum_;
-  std::vector<std::int8_t> active_, shadow_;
-  std::vector<std::int8_t> weight_mask_;  // 0 where a bypass makes the weight zero, else −1
-  std::vector<SpecialPe> specials_;
-  std::vector<std::size_t> specials_of_row_;  // rows + 1 offsets
-  std::vector<std::int8_t> windows_;
-  std::vector<std::uint8_t> bottom_flags_;  // the last row's tokens, moved like its activations
-  std::size_t window_length_ = 0, window_ = 0;
+  AlignedVector<std::int32_t> psums_;
+  AlignedVector<std::int8_t> active_, shadow_;
+  std::vector<std::int8_t> written_active_, written_shadow_;  // if observable: as written, without faults
+  CycleFaults faults_;
+  AlignedVector<std::int8_t> windows_;
+  std::size_t window_stride_ = 0;
+  std::int64_t window_length_ = 0, window_ = 0;
+  AlignedVector<std::int32_t> results_;     // of the last row, for the cycles that the PEs are ahead
+  std::vector<std::uint32_t> psum_places_;  // of a column in a row of results
+  int ahead_ = 0, ahead_length_ = 0;
 
   // The edges.
-  std::vector<FeedToken> left_edge_;  // by cycle of entry, modulo rows; the top edge's modulo columns
-  int left_slot_ = 0;
-  // Whether a token entered, by cycle of entry, modulo the longest way to a PE: a delay line of valid bits.
-  std::vector<std::uint8_t> entered_;
-  std::vector<LoadToken> top_edge_;
   std::vector<ActivationWalker> walkers_;
-  std::vector<RowState> row_states_;
-  std::vector<std::int64_t> first_entries_;
-  int first_capacity_ = 0;
-  std::vector<std::vector<Latch>> falling_;  // by cycle of arrival, modulo rows
-  int loads_on_edge_ = 0;
+  std::vector<std::int64_t> unfilled_;  // by row: positions of its stream that are not in its buffer yet
+  std::deque<Stream> streams_;
+  std::deque<Load> loads_;
+  std::vector<std::int64_t> switches_;  // scratch of step_strip
+  std::vector<std::uint8_t> kinds_;
+  // What entered, by cycle of entry, modulo the longest way to a PE: a delay line of valid and first bits.
+  std::vector<std::uint8_t> entered_;
+
+  // Below the last row: its tokens, moved like activations.
+  std::vector<std::uint8_t> bottom_flags_;
+  std::size_t flag_window_ = 0;
+  int bottom_valid_ = 0;         // how many of them are valid
+  std::int64_t bottom_run_ = 0;  // how many valid ones entered last, without a gap, since one was first
   std::vector<ColumnState> columns_;
+  std::int64_t run_collected_ = 0;  // results that collect_run took and `columns_` does not know of
+  int run_columns_ = 0;
 
   // The sequencer.
   bool loading_ = false, weights_ready_ = false, feeding_ = false;
   int load_row_ = 0;
   std::int64_t feed_position_ = 0, feed_length_ = 0;
   std::int64_t loads_begun_ = 0, streams_begun_ = 0;
-  TileWork load_tile_;
   TileGate* gate_ = nullptr;
   CycleBreakdown counts_;
   std::int64_t columns_out_ = 0, columns_due_ = 0;

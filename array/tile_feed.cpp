@@ -1,5 +1,6 @@
 #include "array/tile_feed.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace kintsugi::array {
@@ -83,19 +84,36 @@ void ActivationWalker::seek() {
   address_ = ((image_ * shape_.in_h + y_) * shape_.in_w + x_) * shape_.in_c + channel_;
 }
 
-std::int8_t ActivationWalker::next() {
-  if (!used_) return 0;
-  if (gemm_) {
-    const std::int8_t value = activations_[address_];
-    address_ += shape_.in_c;
-    return value;
+void ActivationWalker::fill(std::int8_t* at, std::int64_t count) {
+  if (!used_) {
+    for (std::int64_t i = 0; i < count; ++i) at[-i] = 0;
+    return;
   }
-  const bool inside = y_ >= 0 && y_ < shape_.in_h && x_ >= 0 && x_ < shape_.in_w;
-  const std::int8_t value = inside ? activations_[address_] : std::int8_t{0};
-  if (++out_x_ < out_w_) {
-    x_ += shape_.stride;
-    address_ += shape_.stride * shape_.in_c;
-  } else {
+  const std::int64_t step = gemm_ ? shape_.in_c : shape_.stride * shape_.in_c;
+  while (count > 0) {
+    // To the end of the row of the output map.
+    const std::int64_t run = gemm_ ? count : std::min(count, out_w_ - out_x_);
+    if (gemm_ || (y_ >= 0 && y_ < shape_.in_h)) {
+      // Padding on the left, values, padding on the right.
+      std::int64_t begin = 0, end = run;
+      if (!gemm_) {
+        while (begin < run && x_ + begin * shape_.stride < 0) ++begin;
+        while (end > begin && x_ + (end - 1) * shape_.stride >= shape_.in_w) --end;
+      }
+      for (std::int64_t i = 0; i < begin; ++i) at[-i] = 0;
+      const std::int8_t* from = activations_ + address_;
+      for (std::int64_t i = begin; i < end; ++i) at[-i] = from[i * step];
+      for (std::int64_t i = end; i < run; ++i) at[-i] = 0;
+    } else {
+      for (std::int64_t i = 0; i < run; ++i) at[-i] = 0;
+    }
+    at -= run;
+    count -= run;
+    address_ += run * step;
+    if (gemm_) continue;
+    x_ += run * shape_.stride;
+    out_x_ += run;
+    if (out_x_ < out_w_) continue;
     out_x_ = 0;
     if (++out_y_ == out_h_) {
       out_y_ = 0;
@@ -103,7 +121,6 @@ std::int8_t ActivationWalker::next() {
     }
     seek();
   }
-  return value;
 }
 
 }  // namespace kintsugi::array

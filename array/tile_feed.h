@@ -48,7 +48,9 @@ class TileFeed {
 class ActivationWalker {
  public:
   void begin(const TileFeed& feed, const TileWork& tile, std::int64_t r);
-  std::int8_t next();
+  // Writes the next `count` values to at[0], at[−1], … : as they stand in a row of registers, which the first
+  // of them is the first to leave. Not beyond the end of the stream.
+  void fill(std::int8_t* at, std::int64_t count);
 
  private:
   void seek();

@@ -35,30 +35,48 @@ void sc_trace(sc_core::sc_trace_file* file, const WeightToken& token, const std:
 
 Pe::Pe(sc_core::sc_module_name name, int row, int accumulator_bits, bool weight_double_buffer)
     : sc_core::sc_module(name),
-      row_(row),
-      accumulator_bits_(accumulator_bits),
+      row_(static_cast<std::int16_t>(row)),
+      accumulator_bits_(static_cast<std::int8_t>(accumulator_bits)),
       double_buffer_(weight_double_buffer) {
   SC_METHOD(on_clock);
   sensitive << clock.pos();
   dont_initialize();
 }
 
+void Pe::end_of_elaboration() {
+  activation_ = act_in.operator->();
+  next_activation_ = act_out.operator->();
+  psum_ = psum_in.operator->();
+  next_psum_ = psum_out.operator->();
+  weight_ = weight_in.operator->();
+  next_weight_ = weight_out.operator->();
+}
+
 void Pe::set_faults(const PeHooks& hooks, bool bypass) {
   hooks_ = hooks;
   bypass_ = bypass;
+  sound_ = hooks.identity() && !bypass;
 }
 
 void Pe::on_clock() {
-  const ActivationToken& activation = act_in.read();
+  const ActivationToken& activation = activation_->read();
   // Before the shadow register latches: a switch in the same cycle takes its old value.
   if (double_buffer_ && activation.valid && activation.first) active_ = shadow_;
-  const PeOutputs out =
-      evaluate(hooks_, bypass_, active_, activation.value, psum_in.read().value, accumulator_bits_);
-  psum_out.write({out.psum, activation.valid, activation.first});
-  act_out.write({static_cast<std::int8_t>(out.activation), activation.valid, activation.first});
+  const std::int32_t psum_in_value = psum_->read().value;
+  PeOutputs out;
+  if (sound_)
+    out = {clean_psum(active_, activation.value, psum_in_value, accumulator_bits_), activation.value};
+  else
+    out = evaluate(hooks_, bypass_, active_, activation.value, psum_in_value, accumulator_bits_);
+  next_psum_->write({out.psum, activation.valid, activation.first});
+  next_activation_->write({static_cast<std::int8_t>(out.activation), activation.valid, activation.first});
 
-  const WeightToken& weight = weight_in.read();
-  weight_out.write(weight);
+  // Most of the time the pipe is idle, and its register keeps what it holds.
+  const WeightToken& weight = weight_->read();
+  if (!(weight == written_weight_)) {
+    written_weight_ = weight;
+    next_weight_->write(weight);
+  }
   if (weight.valid && weight.row == row_) (double_buffer_ ? shadow_ : active_) = weight.value;
 }
 

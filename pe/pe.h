@@ -65,13 +65,25 @@ class Pe : public sc_core::sc_module {
  private:
   void on_clock();
 
-  int row_;
-  int accumulator_bits_;
-  bool double_buffer_;
-  bool bypass_ = false;
-  PeHooks hooks_;
+  void end_of_elaboration() override;
+
+  // What a cycle needs, side by side: a large array of PEs waits for memory, and the ports are spread over
+  // many cache lines. Hence also what the ports are bound to, known once they are.
+  const sc_core::sc_signal_in_if<ActivationToken>* activation_ = nullptr;
+  sc_core::sc_signal_inout_if<ActivationToken>* next_activation_ = nullptr;
+  const sc_core::sc_signal_in_if<PsumToken>* psum_ = nullptr;
+  sc_core::sc_signal_inout_if<PsumToken>* next_psum_ = nullptr;
+  const sc_core::sc_signal_in_if<WeightToken>* weight_ = nullptr;
+  sc_core::sc_signal_inout_if<WeightToken>* next_weight_ = nullptr;
+  WeightToken written_weight_;  // to the pipe's next register
   std::int8_t active_ = 0;
   std::int8_t shadow_ = 0;
+  std::int16_t row_;
+  std::int8_t accumulator_bits_;
+  bool double_buffer_;
+  bool sound_ = true;  // no hooks, no bypass
+  bool bypass_ = false;
+  PeHooks hooks_;
 };
 
 }  // namespace kintsugi::pe

@@ -6,7 +6,7 @@ packages=(
   g++ cmake ninja-build pkg-config
   libsystemc-dev libeigen3-dev libyaml-cpp-dev libboost-program-options-dev libdnnl-dev
   nlohmann-json3-dev libspdlog-dev libfmt-dev zlib1g-dev libssl-dev
-  libgtest-dev libgmock-dev python3
+  libgtest-dev libgmock-dev libbenchmark-dev python3
   dataset-fashion-mnist
 )
 
