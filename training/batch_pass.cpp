@@ -90,10 +90,9 @@ void BatchPass::add_stage(const Stage& stage, bool last) {
   gradient_y_.resize(std::max(gradient_y_.size(), static_cast<std::size_t>(results)));
   gradient_z_.resize(std::max(gradient_z_.size(), state.z.size()));
   if (stage.on_chip()) {
-    state.gemm.emplace(stage, shards_);
+    state.gemm = make_stage_gemm(stage, batch_, *pool_, *workspace_);
     state.sums.resize(shards_.size() * channels);
     state.products.resize(shards_.size() * channels);
-    state.shard_gradients.assign(shards_.size(), std::vector<float>(stage.weight_count()));
     std::vector<std::int64_t> shape{channels, stage.in.channels};
     if (stage.convolution) shape = {channels, stage.in.channels / stage.groups, stage.kernel, stage.kernel};
     gradients_[state.weight] = Tensor<float>(shape);
@@ -148,7 +147,6 @@ double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labe
       backward_host(s);
     }
   }
-  reduce_weight_gradients();
   return loss * weight;
 }
 
@@ -163,13 +161,11 @@ void BatchPass::forward_gemm(std::size_t s, const Parameters& parameters) {
     state.gemm->set_weight(weight.data.data());
   }
   const std::int64_t channels = state.window.channels;
-  if (chip_ && !state.stage->batch_norm) return;
+  if (!chip_) state.gemm->forward(x_[input].data(), state.z.data());
+  if (!state.stage->batch_norm) return;
   pool_->parallel_for(static_cast<std::int64_t>(shards_.size()), [&](std::int64_t i) {
-    float* const z = z_at(state.z, state, i);
-    if (!chip_) state.gemm->forward(i, x_[input].data() + shards_[i].begin * state.stage->in.count(), z);
-    if (state.stage->batch_norm) {
-      column_sums(z, rows(state, i), channels, std::span(state.sums).subspan(i * channels, channels));
-    }
+    column_sums(z_at(state.z, state, i), rows(state, i), channels,
+                std::span(state.sums).subspan(i * channels, channels));
   });
 }
 

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -70,7 +71,7 @@ class BatchPass {
   struct StageState {
     const workloads::Stage* stage = nullptr;
     std::vector<Operand> operands;
-    std::optional<StageGemm> gemm;                                               // of a stage on the chip
+    std::unique_ptr<StageGemm> gemm;                                             // of a stage on the chip
     std::string weight, bias, norm_weight, norm_bias, norm_mean, norm_variance;  // parameter names
     Window window;
     bool flatten = false;  // N, H, W, C becomes N, C, H, W on the way to its readers
@@ -84,7 +85,6 @@ class BatchPass {
     std::vector<float> alpha, beta, mean, inverse_deviation;
     std::vector<float> gradient_mean, gradient_slope;
     std::vector<double> sums, products;  // shards × channels
-    std::vector<std::vector<float>> shard_gradients;
   };
 
   void add_stage(const workloads::Stage& stage, bool last);
@@ -100,7 +100,6 @@ class BatchPass {
   void collect(std::size_t s, std::size_t shard);
   void hand_back(std::size_t s, std::size_t shard);
   std::vector<float>& gradient_of(std::size_t value) { return gradient_slots_[slot_of_[value]]; }
-  void reduce_weight_gradients();
   std::int64_t rows(const StageState& state, std::size_t shard) const;
   float* z_at(std::vector<float>& buffer, const StageState& state, std::size_t shard) const;
 
@@ -119,6 +118,7 @@ class BatchPass {
   std::vector<std::vector<float>> gradient_slots_;
   std::vector<std::size_t> slot_of_;
   std::vector<float> gradient_x_, gradient_y_, gradient_z_;
+  std::unique_ptr<GemmWorkspace> workspace_ = std::make_unique<GemmWorkspace>();  // stages point to it
   workloads::Parameters gradients_;
 };
 

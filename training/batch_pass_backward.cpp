@@ -1,5 +1,6 @@
 // The way back of a mini-batch: from the loss's gradient by the logits to every parameter's.
 #include <algorithm>
+#include <stdexcept>
 
 #include "training/batch_norm.h"
 #include "training/batch_pass.h"
@@ -70,8 +71,8 @@ void BatchPass::collect(std::size_t s, std::size_t shard) {
   route_gradient(state.window, images, dy, state.route.data() + shards_[shard].begin * routes, dz);
 }
 
-// From gradient_z_ to the gradients by what the stage read. One thread has the shard, and stages come one
-// after the other, so that sums over readers have one order.
+// Of a stage on the host, from gradient_z_ to the gradients by what it read. One thread has the shard, and
+// stages come one after the other, so that sums over readers have one order.
 void BatchPass::hand_back(std::size_t s, std::size_t shard) {
   StageState& state = stages_[s];
   const Stage& stage = *state.stage;
@@ -84,8 +85,7 @@ void BatchPass::hand_back(std::size_t s, std::size_t shard) {
     float* const part = operand.first ? total : gradient_x_.data() + at;
     switch (stage.kind) {
       case workloads::StageKind::gemm:
-        state.gemm->backward_data(shard, dz, part);
-        break;
+        throw std::logic_error("hand_back: a stage on the chip");
       case workloads::StageKind::add:
         std::copy(dz, dz + count, part);
         break;
@@ -111,12 +111,23 @@ void BatchPass::backward_gemm(std::size_t s) {
   const Stage& stage = *state.stage;
   const std::int64_t channels = state.window.channels;
   const auto shards = static_cast<std::int64_t>(shards_.size());
-  const auto gemm_gradients = [&](std::int64_t i) {
-    const float* const dz = z_at(gradient_z_, state, i);
-    const std::int64_t at = shards_[i].begin * stage.in.count();
-    const float* const x = x_[state.operands.front().value].data() + at;
-    state.gemm->backward_weight(i, x, dz, state.shard_gradients[i].data());
-    hand_back(s, i);
+  const auto gemm_gradients = [&] {
+    const Operand& operand = state.operands.front();
+    float* const dw = gradients_.at(state.weight).data.data();
+    const float* const x = x_[operand.value].data();
+    if (operand.value == 0) {  // nobody asks for the image's
+      state.gemm->backward(x, gradient_z_.data(), nullptr, dw);
+      return;
+    }
+    float* const total = gradient_of(operand.value).data();
+    float* const part = operand.first ? total : gradient_x_.data();
+    state.gemm->backward(x, gradient_z_.data(), part, dw);
+    if (operand.first) return;
+    pool_->parallel_for(shards, [&](std::int64_t i) {
+      const std::int64_t begin = shards_[i].begin * stage.in.count();
+      const std::int64_t end = begin + shards_[i].count * stage.in.count();
+      for (std::int64_t j = begin; j < end; ++j) total[j] += part[j];
+    });
   };
   const auto total = [&](const std::vector<double>& partial, std::int64_t c) {
     double sum = 0;
@@ -132,11 +143,10 @@ void BatchPass::backward_gemm(std::size_t s) {
     if (stage.batch_norm) {
       weighted_deviations(dz, z_at(state.z, state, i), rows(state, i), channels, state.mean,
                           std::span(state.products).subspan(i * channels, channels));
-    } else {
-      gemm_gradients(i);
     }
   });
   if (!stage.batch_norm) {
+    gemm_gradients();
     if (!stage.bias) return;
     auto& bias = gradients_.at(state.bias).data;
     for (std::int64_t c = 0; c < channels; ++c) bias[c] = static_cast<float>(total(state.sums, c));
@@ -159,32 +169,8 @@ void BatchPass::backward_gemm(std::size_t s) {
   pool_->parallel_for(shards, [&](std::int64_t i) {
     batch_norm_backward(z_at(gradient_z_, state, i), z_at(state.z, state, i), rows(state, i), channels,
                         state.mean, state.alpha, state.gradient_mean, state.gradient_slope);
-    gemm_gradients(i);
   });
-}
-
-void BatchPass::reduce_weight_gradients() {
-  constexpr std::int64_t kChunk = 32768;
-  struct Chunk {
-    std::size_t stage;
-    std::int64_t begin, end;
-  };
-  std::vector<Chunk> chunks;
-  for (std::size_t s = 0; s < stages_.size(); ++s) {
-    const std::int64_t count = stages_[s].stage->weight_count();
-    for (std::int64_t b = 0; b < count; b += kChunk) chunks.push_back({s, b, std::min(count, b + kChunk)});
-  }
-  pool_->parallel_for(static_cast<std::int64_t>(chunks.size()), [&](std::int64_t i) {
-    const Chunk& chunk = chunks[i];
-    const StageState& state = stages_[chunk.stage];
-    float* const out = gradients_.at(state.weight).data.data();
-    const float* const first = state.shard_gradients.front().data();
-    std::copy(first + chunk.begin, first + chunk.end, out + chunk.begin);
-    for (std::size_t k = 1; k < shards_.size(); ++k) {
-      const float* const part = state.shard_gradients[k].data();
-      for (std::int64_t j = chunk.begin; j < chunk.end; ++j) out[j] += part[j];
-    }
-  });
+  gemm_gradients();
 }
 
 }  // namespace kintsugi::training

@@ -1,38 +1,44 @@
-// The GEMM of one stage (linear layer or convolution) and its two gradients, in float, through oneDNN.
+// The GEMM of one stage (linear layer or convolution) and its two gradients, in float, over a whole batch.
 //
-// Activations are N, H, W, C; weights and their gradients are in PyTorch's layouts. Everything is created
-// once for the shards of a batch; calls for different shards may run at the same time.
+// Activations are N, H, W, C; weights and their gradients are in PyTorch's layouts. Buffers and primitives
+// are created once. Results are the same bytes for any number of threads in the pool: what is summed by more
+// than one thread is summed in a fixed order.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
-#include "training/shards.h"
 #include "workloads/network.h"
+
+namespace kintsugi::common {
+class ThreadPool;
+}
 
 namespace kintsugi::training {
 
+// Working memory that the stages of a network share: one stage uses it at a time.
+struct GemmWorkspace {
+  std::vector<float> x, z;
+};
+
 class StageGemm {
  public:
-  // Create on a thread that runs OpenMP with one thread (any thread of a ThreadPool).
-  StageGemm(const workloads::Stage& stage, std::span<const Shard> shards);
-  ~StageGemm();
-  StageGemm(StageGemm&&) noexcept;
+  virtual ~StageGemm() = default;
 
   // The weights that forward and backward_data use from now on (weight_count() values); they must stay.
-  void set_weight(const float* weight);
+  virtual void set_weight(const float* weight) = 0;
 
-  // z = W x: x: count × in, z: count × gemm_out. No bias.
-  void forward(std::size_t shard, const float* x, float* z);
-  // dx = Wᵀ dz.
-  void backward_data(std::size_t shard, const float* dz, float* dx);
-  // dw = Σ_images dz xᵀ, overwritten.
-  void backward_weight(std::size_t shard, const float* x, const float* dz, float* dw);
-
- private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  // z = W x: x: batch × in, z: batch × gemm_out. No bias.
+  virtual void forward(const float* x, float* z) = 0;
+  // dw = Σ_images dz xᵀ, overwritten; and, unless `dx` is null, dx = Wᵀ dz.
+  virtual void backward(const float* x, const float* dz, float* dx, float* dw) = 0;
 };
+
+// Create on a thread that runs OpenMP with one thread (any thread of a ThreadPool). `pool` and `workspace`
+// must outlive the result; several stages may be given the same workspace.
+std::unique_ptr<StageGemm> make_stage_gemm(const workloads::Stage& stage, std::int64_t batch,
+                                           common::ThreadPool& pool, GemmWorkspace& workspace);
 
 }  // namespace kintsugi::training
