@@ -45,13 +45,14 @@ double peak_megabytes() {
 
 enum class Forward { in_float, chip };
 
-void train(benchmark::State& state, Forward forward) {
+void train(benchmark::State& state, Forward forward, configs::Backward backward) {
   const workloads::Network network = vgg11();
   const workloads::ImageSet images = random_images(network, kImages);
   common::ThreadPool pool(static_cast<int>(state.range(0)));
   training::TrainerOptions options;
   options.sgd.augment = true;
   options.sgd.learning_rate = 0.01;
+  options.sgd.backward = backward;
   const workloads::Parameters start = workloads::initial_parameters(network, 1);
   const configs::ChipConfig config;
   array::FunctionalAccelerator device(config, &pool);
@@ -67,8 +68,15 @@ void train(benchmark::State& state, Forward forward) {
   state.counters["peak_MB"] = peak_megabytes();
 }
 
-BENCHMARK_CAPTURE(train, float, Forward::in_float)->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseRealTime();
-BENCHMARK_CAPTURE(train, chip, Forward::chip)->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseRealTime();
+using configs::Backward;
+
+void threads(benchmark::internal::Benchmark* b) {
+  b->ArgName("threads")->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseRealTime();
+}
+BENCHMARK_CAPTURE(train, float_f32, Forward::in_float, Backward::f32)->Apply(threads);
+BENCHMARK_CAPTURE(train, float_bf16, Forward::in_float, Backward::bf16)->Apply(threads);
+BENCHMARK_CAPTURE(train, chip_f32, Forward::chip, Backward::f32)->Apply(threads);
+BENCHMARK_CAPTURE(train, chip_bf16, Forward::chip, Backward::bf16)->Apply(threads);
 
 void evaluate_in_float(benchmark::State& state) {
   const workloads::Network network = vgg11();
@@ -80,7 +88,7 @@ void evaluate_in_float(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * images.size());
 }
 
-BENCHMARK(evaluate_in_float)->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseRealTime();
+BENCHMARK(evaluate_in_float)->Apply(threads);
 
 }  // namespace
 }  // namespace kintsugi

@@ -18,8 +18,8 @@ using workloads::Stage;
 using workloads::Tensor;
 
 BatchPass::BatchPass(const workloads::Network& network, std::int64_t batch, common::ThreadPool& pool,
-                     const std::optional<ChipInTheLoop>& chip)
-    : network_(&network), batch_(batch), pool_(&pool), shards_(make_shards(batch)) {
+                     const std::optional<ChipInTheLoop>& chip, configs::Backward backward)
+    : network_(&network), batch_(batch), backward_(backward), pool_(&pool), shards_(make_shards(batch)) {
   if (chip) chip_.emplace(network, batch, *chip);
   const auto add_value = [&](std::int64_t count, bool read_by_chip) {
     x_.emplace_back(count);
@@ -90,7 +90,7 @@ void BatchPass::add_stage(const Stage& stage, bool last) {
   gradient_y_.resize(std::max(gradient_y_.size(), static_cast<std::size_t>(results)));
   gradient_z_.resize(std::max(gradient_z_.size(), state.z.size()));
   if (stage.on_chip()) {
-    state.gemm = make_stage_gemm(stage, batch_, *pool_, *workspace_);
+    state.gemm = make_stage_gemm(stage, batch_, *pool_, *workspace_, backward_);
     state.sums.resize(shards_.size() * channels);
     state.products.resize(shards_.size() * channels);
     std::vector<std::int64_t> shape{channels, stage.in.channels};

@@ -41,7 +41,7 @@ class BatchPass {
   // `network` and `pool` must outlive the pass. Throws common::InputError if batch-norm would see a single
   // value per channel, or a pooling window is too large.
   BatchPass(const workloads::Network& network, std::int64_t batch, common::ThreadPool& pool,
-            const std::optional<ChipInTheLoop>& chip);
+            const std::optional<ChipInTheLoop>& chip, configs::Backward backward = configs::Backward::f32);
 
   const std::vector<Shard>& shards() const { return shards_; }
   // batch × in.count() of the first stage, to be filled before run(): N, H, W, C if that is a convolution,
@@ -105,6 +105,7 @@ class BatchPass {
 
   const workloads::Network* network_;
   std::int64_t batch_;
+  configs::Backward backward_;
   common::ThreadPool* pool_;
   std::optional<ChipForward> chip_;
   std::vector<Shard> shards_;

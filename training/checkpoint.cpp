@@ -76,6 +76,7 @@ std::string run_identity(const workloads::Network& network, const workloads::Par
   text += fmt::format("batch {} rate {} momentum {} decay {} schedule {} {} {} augment {}\n", sgd.batch,
                       sgd.learning_rate, sgd.momentum, sgd.weight_decay, static_cast<int>(sgd.schedule.kind),
                       list(sgd.schedule.milestones), sgd.schedule.gamma, sgd.augment);
+  if (sgd.backward == configs::Backward::bf16) text += "backward bf16\n";
   // A constant rate does not depend on how long the run is meant to be, so such a run may be prolonged.
   const bool stretched = sgd.schedule.kind != configs::ScheduleKind::constant;
   text += fmt::format("total {} seed {} stream {} tag {}\n", stretched ? options.total_steps : 0,

@@ -6,12 +6,15 @@
 namespace kintsugi::training {
 
 std::unique_ptr<StageGemm> make_stage_gemm(const workloads::Stage& stage, std::int64_t batch,
-                                           common::ThreadPool& pool, GemmWorkspace& workspace) {
+                                           common::ThreadPool& pool, GemmWorkspace& workspace,
+                                           configs::Backward backward) {
   // A matrix product for each tap of the kernel needs channels to work on.
   constexpr std::int64_t kChannels = 16;
   const bool wide =
       stage.groups == 1 && stage.in.channels >= kChannels && stage.gemm_out.channels >= kChannels;
-  if (!stage.convolution || wide) return make_tap_gemm(stage, batch, pool, workspace);
+  if (!stage.convolution || wide) {
+    return make_tap_gemm(stage, batch, pool, workspace, wide ? backward : configs::Backward::f32);
+  }
   return make_direct_convolution(stage, batch, pool);
 }
 

@@ -10,6 +10,8 @@
 #include <span>
 #include <vector>
 
+#include "configs/campaign.h"
+#include "training/bf16_product.h"
 #include "workloads/network.h"
 
 namespace kintsugi::common {
@@ -21,6 +23,7 @@ namespace kintsugi::training {
 // Working memory that the stages of a network share: one stage uses it at a time.
 struct GemmWorkspace {
   std::vector<float> x, z;
+  std::vector<Bf16> rounded_x, rounded_z;
 };
 
 class StageGemm {
@@ -37,8 +40,11 @@ class StageGemm {
 };
 
 // Create on a thread that runs OpenMP with one thread (any thread of a ThreadPool). `pool` and `workspace`
-// must outlive the result; several stages may be given the same workspace.
+// must outlive the result; several stages may be given the same workspace. With `backward` bf16, both
+// operands of every product on the way back are rounded to bfloat16, where the stage has channels that make
+// it worth it.
 std::unique_ptr<StageGemm> make_stage_gemm(const workloads::Stage& stage, std::int64_t batch,
-                                           common::ThreadPool& pool, GemmWorkspace& workspace);
+                                           common::ThreadPool& pool, GemmWorkspace& workspace,
+                                           configs::Backward backward);
 
 }  // namespace kintsugi::training

@@ -3,8 +3,10 @@
 #include <dnnl.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 #include <stdexcept>
+#include <type_traits>
 
 #include "common/thread_pool.h"
 
@@ -91,8 +93,9 @@ struct WeightTask {
 class TapGemm final : public StageGemm {
  public:
   TapGemm(const workloads::Stage& stage, std::int64_t batch, common::ThreadPool& pool,
-          GemmWorkspace& workspace)
-      : pool_(pool),
+          GemmWorkspace& workspace, configs::Backward backward)
+      : bf16_(backward == configs::Backward::bf16),
+        pool_(pool),
         workspace_(workspace),
         batch_(batch),
         in_c_(stage.in.channels),
@@ -104,6 +107,12 @@ class TapGemm final : public StageGemm {
     plan(stage);
     if (in_pixels_ > 1) grow(workspace_.x, batch_ * in_pixels_ * in_c_);
     if (out_pixels_ > 1) grow(workspace_.z, batch_ * out_pixels_ * out_c_);
+    if (bf16_) {
+      grow(workspace_.rounded_x, batch_ * in_pixels_ * in_c_);
+      grow(workspace_.rounded_z, batch_ * out_pixels_ * out_c_);
+      rounded_weight_.resize(stage.weight_count());
+      plan_bf16();
+    }
     if (geometry_.taps() > 1) {
       weight_.resize(stage.weight_count());
       gradient_.resize(stage.weight_count());
@@ -111,34 +120,47 @@ class TapGemm final : public StageGemm {
   }
 
   void set_weight(const float* weight) override {
-    if (geometry_.taps() == 1) {
-      by_tap_ = weight;
-      return;
-    }
     const std::int64_t taps = geometry_.taps();
+    by_tap_ = taps == 1 ? weight : weight_.data();
+    if (taps == 1 && !bf16_) return;
     pool_.parallel_for(out_c_, [&](std::int64_t o) {
       const float* const from = weight + o * in_c_ * taps;
       for (std::int64_t t = 0; t < taps; ++t) {
-        float* const to = weight_.data() + (t * out_c_ + o) * in_c_;
-        for (std::int64_t i = 0; i < in_c_; ++i) to[i] = from[i * taps + t];
+        const std::int64_t at = (t * out_c_ + o) * in_c_;
+        if (taps > 1) {
+          float* const to = weight_.data() + at;
+          for (std::int64_t i = 0; i < in_c_; ++i) to[i] = from[i * taps + t];
+        }
+        if (bf16_) to_bf16(by_tap_ + at, in_c_, rounded_weight_.data() + at);
       }
     });
-    by_tap_ = weight_.data();
   }
 
   void forward(const float* x, float* z) override {
     const float* const from = by_pixel(x, in_pixels_, in_c_, workspace_.x);
-    write_pieces(output_pieces_, output_steps_, from, in_c_, out_pixels_, out_c_, true, z);
+    write_pieces(output_pieces_, output_steps_, out_pixels_, out_c_, z,
+                 [&](const Piece& piece, const Step& step, float* sums, Scratch&) {
+                   multiply('N', 'T', step.pixels * piece.images, out_c_, in_c_,
+                            from + (step.from * batch_ + piece.first) * in_c_, in_c_,
+                            by_tap_ + step.tap * in_c_ * out_c_, in_c_, 1.0F, sums, out_c_);
+                 });
   }
 
   void backward(const float* x, const float* dz, float* dx, float* dw) override {
-    const float* const from = by_pixel(dz, out_pixels_, out_c_, workspace_.z);
-    if (dx) write_pieces(input_pieces_, input_steps_, from, out_c_, in_pixels_, in_c_, false, dx);
-    weight_gradient(by_pixel(x, in_pixels_, in_c_, workspace_.x), from, dw);
+    if (bf16_) {
+      const Bf16* const z = rounded_by_pixel(dz, out_pixels_, out_c_, workspace_.rounded_z);
+      if (dx) data_gradient(z, dx);
+      weight_gradient(rounded_by_pixel(x, in_pixels_, in_c_, workspace_.rounded_x), z, dw);
+      return;
+    }
+    const float* const z = by_pixel(dz, out_pixels_, out_c_, workspace_.z);
+    if (dx) data_gradient(z, dx);
+    weight_gradient(by_pixel(x, in_pixels_, in_c_, workspace_.x), z, dw);
   }
 
  private:
-  static void grow(std::vector<float>& buffer, std::int64_t count) {
+  template <class T>
+  static void grow(std::vector<T>& buffer, std::int64_t count) {
     if (static_cast<std::int64_t>(buffer.size()) < count) buffer.resize(count);
   }
 
@@ -193,49 +215,78 @@ class TapGemm final : public StageGemm {
     return buffer.data();
   }
 
-  // result (N, H, W, C) = Σ_taps from · W: by columns of the weights (outputs × inputs), or by their rows.
+  const Bf16* rounded_by_pixel(const float* values, std::int64_t pixels, std::int64_t channels,
+                               std::vector<Bf16>& buffer) {
+    pool_.parallel_for(pixels, [&](std::int64_t p) {
+      Bf16* const to = buffer.data() + p * batch_ * channels;
+      for (std::int64_t n = 0; n < batch_; ++n)
+        to_bf16(values + (n * pixels + p) * channels, channels, to + n * channels);
+    });
+    return buffer.data();
+  }
+
+  // result (N, H, W, C) = Σ of the pieces' steps.
+  template <class Add>
   void write_pieces(const std::vector<Piece>& pieces, const std::vector<std::vector<Step>>& steps,
-                    const float* from, std::int64_t depth, std::int64_t pixels, std::int64_t channels,
-                    bool transposed, float* result) {
+                    std::int64_t pixels, std::int64_t channels, float* result, Add add) {
     pool_.parallel_for(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i) {
       const Piece& piece = pieces[i];
       const std::int64_t rows = (piece.end - piece.begin) * piece.images;
-      std::vector<float> scratch;
+      std::unique_ptr<Scratch> scratch = take_scratch();
       float* sums = result + piece.first * channels;
       if (pixels > 1) {
-        scratch = take_scratch(rows * channels);
-        sums = scratch.data();
+        grow(scratch->sums, rows * channels);
+        sums = scratch->sums.data();
       }
       std::fill(sums, sums + rows * channels, 0.0F);
       for (const Step& step : steps[i]) {
-        multiply('N', transposed ? 'T' : 'N', step.pixels * piece.images, channels, depth,
-                 from + (step.from * batch_ + piece.first) * depth, depth,
-                 by_tap_ + step.tap * in_c_ * out_c_, in_c_, 1.0F,
-                 sums + (step.to - piece.begin) * piece.images * channels, channels);
+        add(piece, step, sums + (step.to - piece.begin) * piece.images * channels, *scratch);
       }
-      if (pixels == 1) return;
-      for (std::int64_t n = 0; n < batch_; ++n)
-        for (std::int64_t p = piece.begin; p < piece.end; ++p)
-          std::copy_n(sums + ((p - piece.begin) * batch_ + n) * channels, channels,
-                      result + (n * pixels + p) * channels);
+      if (pixels > 1) {
+        for (std::int64_t n = 0; n < batch_; ++n)
+          for (std::int64_t p = piece.begin; p < piece.end; ++p)
+            std::copy_n(sums + ((p - piece.begin) * batch_ + n) * channels, channels,
+                        result + (n * pixels + p) * channels);
+      }
       give_back(std::move(scratch));
     });
   }
 
-  void weight_gradient(const float* x, const float* dz, float* dw) {
+  template <class T>
+  void data_gradient(const T* dz, float* dx) {
+    write_pieces(
+        input_pieces_, input_steps_, in_pixels_, in_c_, dx,
+        [&](const Piece& piece, const Step& step, float* sums, Scratch& scratch) {
+          const T* const from = dz + (step.from * batch_ + piece.first) * out_c_;
+          const std::int64_t rows = step.pixels * piece.images, weight = step.tap * in_c_ * out_c_;
+          if constexpr (std::is_same_v<T, Bf16>) {
+            products_.at(data_sizes(rows)).run(from, rounded_weight_.data() + weight, sums, scratch.library);
+          } else {
+            multiply('N', 'N', rows, in_c_, out_c_, from, out_c_, by_tap_ + weight, in_c_, 1.0F, sums, in_c_);
+          }
+        });
+  }
+
+  template <class T>
+  void weight_gradient(const T* x, const T* dz, float* dw) {
     const std::int64_t taps = geometry_.taps();
     float* const by_tap = taps == 1 ? dw : gradient_.data();
     pool_.parallel_for(static_cast<std::int64_t>(weight_tasks_.size()), [&](std::int64_t i) {
       const WeightTask& task = weight_tasks_[i];
+      std::unique_ptr<Scratch> scratch = take_scratch();
       float* const sums = by_tap + (task.tap * out_c_ + task.first) * in_c_;
-      if (task.pixels == 0) std::fill(sums, sums + task.outputs * in_c_, 0.0F);
-      float beta = 0;
+      std::fill(sums, sums + task.outputs * in_c_, 0.0F);
       for (const Slab& slab : slabs_[task.tap]) {
-        multiply('T', 'N', task.outputs, in_c_, slab.pixels * batch_,
-                 dz + slab.out * batch_ * out_c_ + task.first, out_c_, x + slab.in * batch_ * in_c_, in_c_,
-                 beta, sums, in_c_);
-        beta = 1;
+        const T* const from_z = dz + slab.out * batch_ * out_c_ + task.first;
+        const T* const from_x = x + slab.in * batch_ * in_c_;
+        const std::int64_t rows = slab.pixels * batch_;
+        if constexpr (std::is_same_v<T, Bf16>) {
+          products_.at(weight_sizes(task.outputs, rows)).run(from_z, from_x, sums, scratch->library);
+        } else {
+          multiply('T', 'N', task.outputs, in_c_, rows, from_z, out_c_, from_x, in_c_, 1.0F, sums, in_c_);
+        }
       }
+      give_back(std::move(scratch));
     });
     if (taps == 1) return;
     pool_.parallel_for(out_c_, [&](std::int64_t o) {
@@ -247,23 +298,38 @@ class TapGemm final : public StageGemm {
     });
   }
 
-  std::vector<float> take_scratch(std::int64_t count) {
-    std::vector<float> scratch;
-    {
-      const std::lock_guard lock(mutex_);
-      if (!idle_.empty()) {
-        scratch = std::move(idle_.back());
-        idle_.pop_back();
-      }
-    }
-    grow(scratch, count);
+  Bf16Product::Sizes data_sizes(std::int64_t rows) const { return {rows, in_c_, out_c_, out_c_, false}; }
+  Bf16Product::Sizes weight_sizes(std::int64_t outputs, std::int64_t rows) const {
+    return {outputs, in_c_, rows, out_c_, true};
+  }
+  void plan_bf16() {
+    for (std::size_t p = 0; p < input_pieces_.size(); ++p)
+      for (const Step& step : input_steps_[p]) add_product(data_sizes(step.pixels * input_pieces_[p].images));
+    for (const WeightTask& task : weight_tasks_)
+      for (const Slab& slab : slabs_[task.tap]) add_product(weight_sizes(task.outputs, slab.pixels * batch_));
+  }
+  void add_product(const Bf16Product::Sizes& sizes) {
+    if (!products_.contains(sizes)) products_.emplace(sizes, Bf16Product(sizes));
+  }
+
+  // Of one task; kept between calls.
+  struct Scratch {
+    std::vector<float> sums;
+    std::vector<std::byte> library;
+  };
+  std::unique_ptr<Scratch> take_scratch() {
+    const std::lock_guard lock(mutex_);
+    if (idle_.empty()) return std::make_unique<Scratch>();
+    std::unique_ptr<Scratch> scratch = std::move(idle_.back());
+    idle_.pop_back();
     return scratch;
   }
-  void give_back(std::vector<float>&& scratch) {
+  void give_back(std::unique_ptr<Scratch> scratch) {
     const std::lock_guard lock(mutex_);
     idle_.push_back(std::move(scratch));
   }
 
+  bool bf16_;
   common::ThreadPool& pool_;
   GemmWorkspace& workspace_;
   std::int64_t batch_, in_c_, out_c_, in_pixels_, out_pixels_;
@@ -274,15 +340,18 @@ class TapGemm final : public StageGemm {
   std::vector<WeightTask> weight_tasks_;
   const float* by_tap_ = nullptr;         // taps × outputs × inputs
   std::vector<float> weight_, gradient_;  // in this order, where it is not PyTorch's
+  std::vector<Bf16> rounded_weight_;
+  std::map<Bf16Product::Sizes, Bf16Product> products_;
   std::mutex mutex_;
-  std::vector<std::vector<float>> idle_;
+  std::vector<std::unique_ptr<Scratch>> idle_;
 };
 
 }  // namespace
 
 std::unique_ptr<StageGemm> make_tap_gemm(const workloads::Stage& stage, std::int64_t batch,
-                                         common::ThreadPool& pool, GemmWorkspace& workspace) {
-  return std::make_unique<TapGemm>(stage, batch, pool, workspace);
+                                         common::ThreadPool& pool, GemmWorkspace& workspace,
+                                         configs::Backward backward) {
+  return std::make_unique<TapGemm>(stage, batch, pool, workspace, backward);
 }
 
 }  // namespace kintsugi::training

@@ -16,6 +16,7 @@ namespace kintsugi::training {
 
 // `stage` must have one group.
 std::unique_ptr<StageGemm> make_tap_gemm(const workloads::Stage& stage, std::int64_t batch,
-                                         common::ThreadPool& pool, GemmWorkspace& workspace);
+                                         common::ThreadPool& pool, GemmWorkspace& workspace,
+                                         configs::Backward backward);
 
 }  // namespace kintsugi::training
