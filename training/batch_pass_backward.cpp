@@ -42,13 +42,13 @@ void BatchPass::plan_gradients() {
   gradient_x_.resize(largest_added);
 }
 
-// The reverse of deliver, pooling and ReLU: one shard's gradient by the stage's results to gradient_z_.
-void BatchPass::collect(std::size_t s, std::size_t shard) {
+// The reverse of deliver, pooling and ReLU: the gradient by the stage's results to gradient_z_.
+void BatchPass::collect(std::size_t s, const Shard& images) {
   StageState& state = stages_[s];
   const Stage& stage = *state.stage;
   const std::int64_t results = stage.out.count();
-  const std::int64_t begin = shards_[shard].begin * results;
-  const std::int64_t count = shards_[shard].count * results;
+  const std::int64_t begin = images.begin * results;
+  const std::int64_t count = images.count * results;
   const float* dy = gradient_of(s + 1).data() + begin;
   if (state.flatten || !state.gate.empty()) {
     const float enlarge = stage.dropout > 0 ? 1.0F / (1.0F - static_cast<float>(stage.dropout)) : 1.0F;
@@ -61,14 +61,14 @@ void BatchPass::collect(std::size_t s, std::size_t shard) {
     }
     dy = target;
   }
-  float* const dz = z_at(gradient_z_, state, shard);
-  const std::int64_t images = shards_[shard].count;
+  float* const dz = z_at(gradient_z_, state, images);
   if (stage.global_avg_pool) {
-    average_backward(images, stage.gemm_out.height * stage.gemm_out.width, state.window.channels, dy, dz);
+    average_backward(images.count, stage.gemm_out.height * stage.gemm_out.width, state.window.channels, dy,
+                     dz);
     dy = dz;
   }
   const std::int64_t routes = static_cast<std::int64_t>(state.route.size()) / batch_;
-  route_gradient(state.window, images, dy, state.route.data() + shards_[shard].begin * routes, dz);
+  route_gradient(state.window, images.count, dy, state.route.data() + images.begin * routes, dz);
 }
 
 // Of a stage on the host, from gradient_z_ to the gradients by what it read. One thread has the shard, and
@@ -76,7 +76,7 @@ void BatchPass::collect(std::size_t s, std::size_t shard) {
 void BatchPass::hand_back(std::size_t s, std::size_t shard) {
   StageState& state = stages_[s];
   const Stage& stage = *state.stage;
-  const float* const dz = z_at(gradient_z_, state, shard);
+  const float* const dz = z_at(gradient_z_, state, shards_[shard]);
   const std::int64_t at = shards_[shard].begin * stage.in.count();
   const std::int64_t count = shards_[shard].count * stage.in.count();
   for (const Operand& operand : state.operands) {
@@ -101,76 +101,74 @@ void BatchPass::hand_back(std::size_t s, std::size_t shard) {
 
 void BatchPass::backward_host(std::size_t s) {
   pool_->parallel_for(static_cast<std::int64_t>(shards_.size()), [&](std::int64_t i) {
-    collect(s, i);
+    collect(s, shards_[i]);
     hand_back(s, i);
   });
 }
 
-void BatchPass::backward_gemm(std::size_t s) {
+void BatchPass::backward_gemm(std::size_t s, const workloads::Parameters& parameters) {
   StageState& state = stages_[s];
   const Stage& stage = *state.stage;
   const std::int64_t channels = state.window.channels;
   const auto shards = static_cast<std::int64_t>(shards_.size());
-  const auto gemm_gradients = [&] {
-    const Operand& operand = state.operands.front();
-    float* const dw = gradients_.at(state.weight).data.data();
-    const float* const x = x_[operand.value].data();
-    if (operand.value == 0) {  // nobody asks for the image's
-      state.gemm->backward(x, gradient_z_.data(), nullptr, dw);
-      return;
-    }
-    float* const total = gradient_of(operand.value).data();
-    float* const part = operand.first ? total : gradient_x_.data();
-    state.gemm->backward(x, gradient_z_.data(), part, dw);
-    if (operand.first) return;
-    pool_->parallel_for(shards, [&](std::int64_t i) {
-      const std::int64_t begin = shards_[i].begin * stage.in.count();
-      const std::int64_t end = begin + shards_[i].count * stage.in.count();
-      for (std::int64_t j = begin; j < end; ++j) total[j] += part[j];
-    });
-  };
+  const bool normalises = stage.batch_norm.has_value();
+
+  std::fill(state.sums.begin(), state.sums.end(), 0.0);
+  std::fill(state.products.begin(), state.products.end(), 0.0);
+  for_each_block(s, [&](std::int64_t shard, const Shard& images) {
+    collect(s, images);
+    if (!normalises && !stage.bias) return;
+    const auto of_shard = [&](std::vector<double>& all) {
+      return std::span(all).subspan(shard * channels, channels);
+    };
+    add_gradient_sums(z_at(gradient_z_, state, images), z_at(state.z, state, images), rows(state, images),
+                      channels, state.mean, of_shard(state.sums),
+                      normalises ? of_shard(state.products) : std::span<double>());
+  });
   const auto total = [&](const std::vector<double>& partial, std::int64_t c) {
     double sum = 0;
     for (std::int64_t i = 0; i < shards; ++i) sum += partial[i * channels + c];
     return sum;
   };
-
-  pool_->parallel_for(shards, [&](std::int64_t i) {
-    collect(s, i);
-    const float* const dz = z_at(gradient_z_, state, i);
-    const auto sums = std::span(state.sums).subspan(i * channels, channels);
-    column_sums(dz, rows(state, i), channels, sums);
-    if (stage.batch_norm) {
-      weighted_deviations(dz, z_at(state.z, state, i), rows(state, i), channels, state.mean,
-                          std::span(state.products).subspan(i * channels, channels));
+  std::optional<BatchNormGradient> norm;
+  if (normalises) {
+    const auto count = static_cast<double>(batch_ * stage.gemm_out.height * stage.gemm_out.width);
+    auto& gamma = gradients_.at(state.norm_weight).data;
+    auto& shift = gradients_.at(state.norm_bias).data;
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const double sum = total(state.sums, c), product = total(state.products, c);
+      const double inverse = state.inverse_deviation[c];
+      gamma[c] = static_cast<float>(product * inverse);
+      shift[c] = static_cast<float>(sum);
+      state.gradient_mean[c] = static_cast<float>(sum / count);
+      state.gradient_slope[c] = static_cast<float>(product / count * inverse * inverse);
     }
-  });
-  if (!stage.batch_norm) {
-    gemm_gradients();
-    if (!stage.bias) return;
+    // A bias before batch-norm is taken out again by the batch's mean.
+    if (stage.bias) std::fill_n(gradients_.at(state.bias).data.begin(), channels, 0.0F);
+    norm =
+        BatchNormGradient{state.z.data(), state.mean, state.alpha, state.gradient_mean, state.gradient_slope};
+  } else if (stage.bias) {
     auto& bias = gradients_.at(state.bias).data;
     for (std::int64_t c = 0; c < channels; ++c) bias[c] = static_cast<float>(total(state.sums, c));
-    return;
   }
 
-  const auto count = static_cast<double>(batch_ * stage.gemm_out.height * stage.gemm_out.width);
-  auto& gamma = gradients_.at(state.norm_weight).data;
-  auto& shift = gradients_.at(state.norm_bias).data;
-  for (std::int64_t c = 0; c < channels; ++c) {
-    const double sum = total(state.sums, c), product = total(state.products, c);
-    const double inverse = state.inverse_deviation[c];
-    gamma[c] = static_cast<float>(product * inverse);
-    shift[c] = static_cast<float>(sum);
-    state.gradient_mean[c] = static_cast<float>(sum / count);
-    state.gradient_slope[c] = static_cast<float>(product / count * inverse * inverse);
+  const Operand& operand = state.operands.front();
+  const bool wanted = operand.value != 0;  // nobody asks for the image's
+  float* const all = wanted ? gradient_of(operand.value).data() : nullptr;
+  float* const part = !wanted || operand.first ? all : gradient_x_.data();
+  const float* weight = parameters.at(state.weight).data.data();
+  if (chip_) {
+    chip_->dequantize(state.seen_weight, std::span(chip_weight_).first(stage.weight_count()));
+    weight = chip_weight_.data();
   }
-  // A bias before batch-norm is taken out again by the batch's mean.
-  if (stage.bias) std::fill_n(gradients_.at(state.bias).data.begin(), channels, 0.0F);
+  state.gemm->backward(weight, x_[operand.value].data(), gradient_z_.data(), norm ? &*norm : nullptr, part,
+                       gradients_.at(state.weight).data.data());
+  if (part == all) return;
   pool_->parallel_for(shards, [&](std::int64_t i) {
-    batch_norm_backward(z_at(gradient_z_, state, i), z_at(state.z, state, i), rows(state, i), channels,
-                        state.mean, state.alpha, state.gradient_mean, state.gradient_slope);
+    const std::int64_t begin = shards_[i].begin * stage.in.count();
+    const std::int64_t end = begin + shards_[i].count * stage.in.count();
+    for (std::int64_t j = begin; j < end; ++j) all[j] += part[j];
   });
-  gemm_gradients();
 }
 
 }  // namespace kintsugi::training

@@ -68,7 +68,11 @@ std::string describe(const workloads::Network& network) {
 
 }  // namespace
 
-std::string run_identity(const workloads::Network& network, const workloads::Parameters& start,
+std::string parameters_digest(const workloads::Parameters& parameters) {
+  return digest(parameters);
+}
+
+std::string run_identity(const workloads::Network& network, const std::string& start_digest,
                          const workloads::ImageSet& images, const TrainerOptions& options,
                          const workloads::Masks& masks, const std::optional<ChipInTheLoop>& chip) {
   const configs::SgdConfig& sgd = options.sgd;
@@ -81,7 +85,7 @@ std::string run_identity(const workloads::Network& network, const workloads::Par
   const bool stretched = sgd.schedule.kind != configs::ScheduleKind::constant;
   text += fmt::format("total {} seed {} stream {} tag {}\n", stretched ? options.total_steps : 0,
                       options.seed, options.stream, options.tag);
-  text += "start " + digest(start) + "\nmasks " + digest(masks) + '\n';
+  text += "start " + start_digest + "\nmasks " + digest(masks) + '\n';
   text += fmt::format("images {} {} {}\n", images.size(), digest(images.pixels), digest(images.labels));
   if (chip) {
     const configs::ChipConfig& c = chip->accelerator->chip();

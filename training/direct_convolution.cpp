@@ -40,25 +40,21 @@ class DirectConvolution final : public StageGemm {
     build();
   }
 
-  void set_weight(const float* weight) override {
-    memory plain(plain_weight_, engine_, const_cast<float*>(weight));
-    for (const auto& [count, index] : size_index_) {
-      dnnl::reorder(plain, forward_weights_[index]).execute(main_stream_, plain, forward_weights_[index]);
-      dnnl::reorder(plain, data_weights_[index]).execute(main_stream_, plain, data_weights_[index]);
-    }
-    main_stream_.wait();
-  }
-
-  void forward(const float* x, float* z) override {
+  void forward(const float* weight, const float* x, float* z) override {
+    arrange(weight, forward_weights_);
     for_each_shard(
         [&](std::size_t i) { forward_shard(i, x + shards_[i].begin * in(), z + shards_[i].begin * out()); });
   }
 
-  void backward(const float* x, const float* dz, float* dx, float* dw) override {
+  void backward(const float* weight, const float* x, float* dz, const BatchNormGradient* norm, float* dx,
+                float* dw) override {
+    if (dx) arrange(weight, data_weights_);
     for_each_shard([&](std::size_t i) {
-      const float* const dz_part = dz + shards_[i].begin * out();
-      backward_weight(i, x + shards_[i].begin * in(), dz_part);
-      if (dx) backward_data(i, dz_part, dx + shards_[i].begin * in());
+      const std::int64_t at = shards_[i].begin * out();
+      float* const part = dz + at;
+      if (norm) norm->apply(part, norm->x + at, shards_[i].count * out() / stage_.gemm_out.channels, part);
+      backward_weight(i, x + shards_[i].begin * in(), part);
+      if (dx) backward_data(i, part, dx + shards_[i].begin * in());
     });
     add_up(dw);
   }
@@ -126,6 +122,13 @@ class DirectConvolution final : public StageGemm {
 
   std::int64_t in() const { return stage_.in.count(); }
   std::int64_t out() const { return stage_.gemm_out.count(); }
+
+  // Into the layouts that the primitives want, one for each size of shard.
+  void arrange(const float* weight, std::vector<memory>& arranged) {
+    memory plain(plain_weight_, engine_, const_cast<float*>(weight));
+    for (memory& to : arranged) dnnl::reorder(plain, to).execute(main_stream_, plain, to);
+    main_stream_.wait();
+  }
 
   template <class Body>
   void for_each_shard(Body body) {

@@ -5,6 +5,19 @@
 
 namespace kintsugi::training {
 
+std::unique_ptr<GemmWorkspace::Scratch> GemmWorkspace::take_scratch() {
+  const std::lock_guard lock(mutex_);
+  if (idle_.empty()) return std::make_unique<Scratch>();
+  std::unique_ptr<Scratch> scratch = std::move(idle_.back());
+  idle_.pop_back();
+  return scratch;
+}
+
+void GemmWorkspace::give_back(std::unique_ptr<Scratch> scratch) {
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(scratch));
+}
+
 std::unique_ptr<StageGemm> make_stage_gemm(const workloads::Stage& stage, std::int64_t batch,
                                            common::ThreadPool& pool, GemmWorkspace& workspace,
                                            configs::Backward backward) {

@@ -5,12 +5,14 @@
 // than one thread is summed in a fixed order.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
+#include <mutex>
 #include <vector>
 
 #include "configs/campaign.h"
+#include "training/batch_norm.h"
 #include "training/bf16_product.h"
 #include "workloads/network.h"
 
@@ -21,22 +23,37 @@ class ThreadPool;
 namespace kintsugi::training {
 
 // Working memory that the stages of a network share: one stage uses it at a time.
-struct GemmWorkspace {
-  std::vector<float> x, z;
-  std::vector<Bf16> rounded_x, rounded_z;
+class GemmWorkspace {
+ public:
+  std::vector<float> x, z, weight, gradient;
+  std::vector<Bf16> rounded_x, rounded_z, rounded_weight;
+
+  // Of one task of a loop over threads; kept between calls.
+  struct Scratch {
+    std::vector<float> sums;
+    std::vector<std::byte> library;
+  };
+  std::unique_ptr<Scratch> take_scratch();
+  void give_back(std::unique_ptr<Scratch> scratch);
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Scratch>> idle_;
 };
 
 class StageGemm {
  public:
   virtual ~StageGemm() = default;
 
-  // The weights that forward and backward_data use from now on (weight_count() values); they must stay.
-  virtual void set_weight(const float* weight) = 0;
+  // Weights (weight_count() values) stand in PyTorch's layout.
 
   // z = W x: x: batch × in, z: batch × gemm_out. No bias.
-  virtual void forward(const float* x, float* z) = 0;
-  // dw = Σ_images dz xᵀ, overwritten; and, unless `dx` is null, dx = Wᵀ dz.
-  virtual void backward(const float* x, const float* dz, float* dx, float* dw) = 0;
+  virtual void forward(const float* weight, const float* x, float* z) = 0;
+  // dw = Σ_images dz xᵀ, overwritten; and, unless `dx` is null, dx = Wᵀ dz. With `norm` the gradient is taken
+  // through a batch-norm first, `dz` then being that by the batch-norm's results. What `dz` holds afterwards
+  // is not defined.
+  virtual void backward(const float* weight, const float* x, float* dz, const BatchNormGradient* norm,
+                        float* dx, float* dw) = 0;
 };
 
 // Create on a thread that runs OpenMP with one thread (any thread of a ThreadPool). `pool` and `workspace`

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <mutex>
 #include <stdexcept>
 #include <type_traits>
 
@@ -105,57 +104,37 @@ class TapGemm final : public StageGemm {
         geometry_{stage.in.height, stage.in.width, stage.gemm_out.height, stage.gemm_out.width,
                   stage.kernel,    stage.stride,   stage.padding} {
     plan(stage);
-    if (in_pixels_ > 1) grow(workspace_.x, batch_ * in_pixels_ * in_c_);
-    if (out_pixels_ > 1) grow(workspace_.z, batch_ * out_pixels_ * out_c_);
-    if (bf16_) {
-      grow(workspace_.rounded_x, batch_ * in_pixels_ * in_c_);
-      grow(workspace_.rounded_z, batch_ * out_pixels_ * out_c_);
-      rounded_weight_.resize(stage.weight_count());
-      plan_bf16();
-    }
-    if (geometry_.taps() > 1) {
-      weight_.resize(stage.weight_count());
-      gradient_.resize(stage.weight_count());
-    }
+    if (geometry_.taps() > 1) grow(workspace_.gradient, stage.weight_count());
+    if (geometry_.taps() > 1) grow(workspace_.weight, stage.weight_count());
+    if (!bf16_) return;
+    grow(workspace_.rounded_x, batch_ * in_pixels_ * in_c_);
+    grow(workspace_.rounded_z, batch_ * out_pixels_ * out_c_);
+    grow(workspace_.rounded_weight, stage.weight_count());
+    plan_bf16();
   }
 
-  void set_weight(const float* weight) override {
-    const std::int64_t taps = geometry_.taps();
-    by_tap_ = taps == 1 ? weight : weight_.data();
-    if (taps == 1 && !bf16_) return;
-    pool_.parallel_for(out_c_, [&](std::int64_t o) {
-      const float* const from = weight + o * in_c_ * taps;
-      for (std::int64_t t = 0; t < taps; ++t) {
-        const std::int64_t at = (t * out_c_ + o) * in_c_;
-        if (taps > 1) {
-          float* const to = weight_.data() + at;
-          for (std::int64_t i = 0; i < in_c_; ++i) to[i] = from[i * taps + t];
-        }
-        if (bf16_) to_bf16(by_tap_ + at, in_c_, rounded_weight_.data() + at);
-      }
-    });
-  }
-
-  void forward(const float* x, float* z) override {
-    const float* const from = by_pixel(x, in_pixels_, in_c_, workspace_.x);
+  void forward(const float* weight, const float* x, float* z) override {
+    const float* const by_tap = weight_by_tap(weight);
+    const float* const from = by_pixel(x, in_pixels_, in_c_, nullptr, workspace_.x);
     write_pieces(output_pieces_, output_steps_, out_pixels_, out_c_, z,
-                 [&](const Piece& piece, const Step& step, float* sums, Scratch&) {
+                 [&](const Piece& piece, const Step& step, float* sums, GemmWorkspace::Scratch&) {
                    multiply('N', 'T', step.pixels * piece.images, out_c_, in_c_,
                             from + (step.from * batch_ + piece.first) * in_c_, in_c_,
-                            by_tap_ + step.tap * in_c_ * out_c_, in_c_, 1.0F, sums, out_c_);
+                            by_tap + step.tap * in_c_ * out_c_, in_c_, 1.0F, sums, out_c_);
                  });
   }
 
-  void backward(const float* x, const float* dz, float* dx, float* dw) override {
+  void backward(const float* weight, const float* x, float* dz, const BatchNormGradient* norm, float* dx,
+                float* dw) override {
     if (bf16_) {
-      const Bf16* const z = rounded_by_pixel(dz, out_pixels_, out_c_, workspace_.rounded_z);
-      if (dx) data_gradient(z, dx);
-      weight_gradient(rounded_by_pixel(x, in_pixels_, in_c_, workspace_.rounded_x), z, dw);
+      const Bf16* const z = by_pixel(dz, out_pixels_, out_c_, norm, workspace_.rounded_z);
+      if (dx) data_gradient(z, rounded_by_tap(weight), dx);
+      weight_gradient(by_pixel(x, in_pixels_, in_c_, nullptr, workspace_.rounded_x), z, dw);
       return;
     }
-    const float* const z = by_pixel(dz, out_pixels_, out_c_, workspace_.z);
-    if (dx) data_gradient(z, dx);
-    weight_gradient(by_pixel(x, in_pixels_, in_c_, workspace_.x), z, dw);
+    const float* const z = by_pixel(dz, out_pixels_, out_c_, norm, workspace_.z);
+    if (dx) data_gradient(z, weight_by_tap(weight), dx);
+    weight_gradient(by_pixel(x, in_pixels_, in_c_, nullptr, workspace_.x), z, dw);
   }
 
  private:
@@ -203,26 +182,63 @@ class TapGemm final : public StageGemm {
                      [](const WeightTask& a, const WeightTask& b) { return a.pixels > b.pixels; });
   }
 
-  // N, H, W, C -> H, W, N, C.
-  const float* by_pixel(const float* values, std::int64_t pixels, std::int64_t channels,
-                        std::vector<float>& buffer) {
-    if (pixels == 1) return values;
+  // N, H, W, C -> H, W, N, C, as float or rounded, and through a batch-norm if one is given.
+  template <class T>
+  const T* by_pixel(const float* values, std::int64_t pixels, std::int64_t channels,
+                    const BatchNormGradient* norm, std::vector<T>& buffer) {
+    constexpr bool kRounds = std::is_same_v<T, Bf16>;
+    if constexpr (!kRounds) {
+      if (pixels == 1 && !norm) return values;
+    }
+    grow(buffer, batch_ * pixels * channels);
     pool_.parallel_for(pixels, [&](std::int64_t p) {
-      float* const to = buffer.data() + p * batch_ * channels;
-      for (std::int64_t n = 0; n < batch_; ++n)
-        std::copy_n(values + (n * pixels + p) * channels, channels, to + n * channels);
+      T* const to = buffer.data() + p * batch_ * channels;
+      std::vector<float> row(norm && kRounds ? channels : 0);
+      for (std::int64_t n = 0; n < batch_; ++n) {
+        const std::int64_t at = (n * pixels + p) * channels;
+        const float* from = values + at;
+        if constexpr (kRounds) {
+          if (norm) {
+            norm->apply(from, norm->x + at, 1, row.data());
+            from = row.data();
+          }
+          to_bf16(from, channels, to + n * channels);
+        } else if (norm) {
+          norm->apply(from, norm->x + at, 1, to + n * channels);
+        } else {
+          std::copy_n(from, channels, to + n * channels);
+        }
+      }
     });
     return buffer.data();
   }
 
-  const Bf16* rounded_by_pixel(const float* values, std::int64_t pixels, std::int64_t channels,
-                               std::vector<Bf16>& buffer) {
-    pool_.parallel_for(pixels, [&](std::int64_t p) {
-      Bf16* const to = buffer.data() + p * batch_ * channels;
-      for (std::int64_t n = 0; n < batch_; ++n)
-        to_bf16(values + (n * pixels + p) * channels, channels, to + n * channels);
+  // Outputs × inputs × taps -> taps × outputs × inputs.
+  const float* weight_by_tap(const float* weight) {
+    const std::int64_t taps = geometry_.taps();
+    if (taps == 1) return weight;
+    pool_.parallel_for(out_c_, [&](std::int64_t o) { arrange(weight, o, workspace_.weight.data(), out_c_); });
+    return workspace_.weight.data();
+  }
+  const Bf16* rounded_by_tap(const float* weight) {
+    const std::int64_t taps = geometry_.taps();
+    Bf16* const rounded = workspace_.rounded_weight.data();
+    pool_.parallel_for(out_c_, [&](std::int64_t o) {
+      std::vector<float> one(taps * in_c_);
+      arrange(weight + o * taps * in_c_, 0, one.data(), 1);
+      for (std::int64_t t = 0; t < taps; ++t)
+        to_bf16(one.data() + t * in_c_, in_c_, rounded + (t * out_c_ + o) * in_c_);
     });
-    return buffer.data();
+    return rounded;
+  }
+  // Output channel `o` of `outputs`.
+  void arrange(const float* weight, std::int64_t o, float* by_tap, std::int64_t outputs) const {
+    const std::int64_t taps = geometry_.taps();
+    const float* const from = weight + o * in_c_ * taps;
+    for (std::int64_t t = 0; t < taps; ++t) {
+      float* const to = by_tap + (t * outputs + o) * in_c_;
+      for (std::int64_t i = 0; i < in_c_; ++i) to[i] = from[i * taps + t];
+    }
   }
 
   // result (N, H, W, C) = Σ of the pieces' steps.
@@ -232,7 +248,7 @@ class TapGemm final : public StageGemm {
     pool_.parallel_for(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i) {
       const Piece& piece = pieces[i];
       const std::int64_t rows = (piece.end - piece.begin) * piece.images;
-      std::unique_ptr<Scratch> scratch = take_scratch();
+      std::unique_ptr<GemmWorkspace::Scratch> scratch = workspace_.take_scratch();
       float* sums = result + piece.first * channels;
       if (pixels > 1) {
         grow(scratch->sums, rows * channels);
@@ -248,32 +264,32 @@ class TapGemm final : public StageGemm {
             std::copy_n(sums + ((p - piece.begin) * batch_ + n) * channels, channels,
                         result + (n * pixels + p) * channels);
       }
-      give_back(std::move(scratch));
+      workspace_.give_back(std::move(scratch));
     });
   }
 
   template <class T>
-  void data_gradient(const T* dz, float* dx) {
-    write_pieces(
-        input_pieces_, input_steps_, in_pixels_, in_c_, dx,
-        [&](const Piece& piece, const Step& step, float* sums, Scratch& scratch) {
-          const T* const from = dz + (step.from * batch_ + piece.first) * out_c_;
-          const std::int64_t rows = step.pixels * piece.images, weight = step.tap * in_c_ * out_c_;
-          if constexpr (std::is_same_v<T, Bf16>) {
-            products_.at(data_sizes(rows)).run(from, rounded_weight_.data() + weight, sums, scratch.library);
-          } else {
-            multiply('N', 'N', rows, in_c_, out_c_, from, out_c_, by_tap_ + weight, in_c_, 1.0F, sums, in_c_);
-          }
-        });
+  void data_gradient(const T* dz, const T* by_tap, float* dx) {
+    write_pieces(input_pieces_, input_steps_, in_pixels_, in_c_, dx,
+                 [&](const Piece& piece, const Step& step, float* sums, GemmWorkspace::Scratch& scratch) {
+                   const T* const from = dz + (step.from * batch_ + piece.first) * out_c_;
+                   const std::int64_t rows = step.pixels * piece.images, weight = step.tap * in_c_ * out_c_;
+                   if constexpr (std::is_same_v<T, Bf16>) {
+                     products_.at(data_sizes(rows)).run(from, by_tap + weight, sums, scratch.library);
+                   } else {
+                     multiply('N', 'N', rows, in_c_, out_c_, from, out_c_, by_tap + weight, in_c_, 1.0F, sums,
+                              in_c_);
+                   }
+                 });
   }
 
   template <class T>
   void weight_gradient(const T* x, const T* dz, float* dw) {
     const std::int64_t taps = geometry_.taps();
-    float* const by_tap = taps == 1 ? dw : gradient_.data();
+    float* const by_tap = taps == 1 ? dw : workspace_.gradient.data();
     pool_.parallel_for(static_cast<std::int64_t>(weight_tasks_.size()), [&](std::int64_t i) {
       const WeightTask& task = weight_tasks_[i];
-      std::unique_ptr<Scratch> scratch = take_scratch();
+      std::unique_ptr<GemmWorkspace::Scratch> scratch = workspace_.take_scratch();
       float* const sums = by_tap + (task.tap * out_c_ + task.first) * in_c_;
       std::fill(sums, sums + task.outputs * in_c_, 0.0F);
       for (const Slab& slab : slabs_[task.tap]) {
@@ -286,7 +302,7 @@ class TapGemm final : public StageGemm {
           multiply('T', 'N', task.outputs, in_c_, rows, from_z, out_c_, from_x, in_c_, 1.0F, sums, in_c_);
         }
       }
-      give_back(std::move(scratch));
+      workspace_.give_back(std::move(scratch));
     });
     if (taps == 1) return;
     pool_.parallel_for(out_c_, [&](std::int64_t o) {
@@ -312,23 +328,6 @@ class TapGemm final : public StageGemm {
     if (!products_.contains(sizes)) products_.emplace(sizes, Bf16Product(sizes));
   }
 
-  // Of one task; kept between calls.
-  struct Scratch {
-    std::vector<float> sums;
-    std::vector<std::byte> library;
-  };
-  std::unique_ptr<Scratch> take_scratch() {
-    const std::lock_guard lock(mutex_);
-    if (idle_.empty()) return std::make_unique<Scratch>();
-    std::unique_ptr<Scratch> scratch = std::move(idle_.back());
-    idle_.pop_back();
-    return scratch;
-  }
-  void give_back(std::unique_ptr<Scratch> scratch) {
-    const std::lock_guard lock(mutex_);
-    idle_.push_back(std::move(scratch));
-  }
-
   bool bf16_;
   common::ThreadPool& pool_;
   GemmWorkspace& workspace_;
@@ -338,12 +337,7 @@ class TapGemm final : public StageGemm {
   std::vector<Piece> output_pieces_, input_pieces_;
   std::vector<std::vector<Step>> output_steps_, input_steps_;  // by piece
   std::vector<WeightTask> weight_tasks_;
-  const float* by_tap_ = nullptr;         // taps × outputs × inputs
-  std::vector<float> weight_, gradient_;  // in this order, where it is not PyTorch's
-  std::vector<Bf16> rounded_weight_;
   std::map<Bf16Product::Sizes, Bf16Product> products_;
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Scratch>> idle_;
 };
 
 }  // namespace
