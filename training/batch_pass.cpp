@@ -91,7 +91,7 @@ void BatchPass::add_stage(const Stage& stage, bool last) {
   gradient_y_.resize(std::max(gradient_y_.size(), static_cast<std::size_t>(results)));
   gradient_z_.resize(std::max(gradient_z_.size(), state.z.size()));
   if (stage.on_chip()) {
-    state.gemm = make_stage_gemm(stage, batch_, *pool_, *workspace_, backward_);
+    state.gemm = make_stage_gemm(stage, batch_, *pool_, *workspace_, backward_, !chip_);
     state.sums.resize(shards_.size() * channels);
     state.products.resize(shards_.size() * channels);
     std::vector<std::int64_t> shape{channels, stage.in.channels};

@@ -62,6 +62,6 @@ class StageGemm {
 // it worth it.
 std::unique_ptr<StageGemm> make_stage_gemm(const workloads::Stage& stage, std::int64_t batch,
                                            common::ThreadPool& pool, GemmWorkspace& workspace,
-                                           configs::Backward backward);
+                                           configs::Backward backward, bool goes_forward = true);
 
 }  // namespace kintsugi::training
