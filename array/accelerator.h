@@ -99,6 +99,7 @@ class Accelerator {
   // With ideal memory it takes no cycles.
   virtual LaunchReport launch(const VectorLaunch& launch) = 0;
 
+  // The conversions and changes of layout do not touch the device: several threads may call them at once.
   // q = clamp(round-to-nearest-even(x / scale), −127, 127).
   virtual void float_to_int(std::span<const float> values, float scale, std::span<std::int8_t> out);
   // out[m, c] = accumulators[m, c] · scales[c]; channels = scales.size().

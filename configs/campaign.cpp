@@ -221,6 +221,8 @@ SgdConfig read_sgd(Section& section, const SgdConfig& defaults) {
   if (auto schedule = section.optional_section("schedule"))
     config.schedule = read_schedule(*schedule, defaults.schedule);
   config.augment = section.boolean("augment", defaults.augment);
+  config.backward = section.choice<Backward>("backward", {{"f32", Backward::f32}, {"bf16", Backward::bf16}},
+                                             defaults.backward);
   return config;
 }
 

@@ -26,6 +26,9 @@ struct ScheduleConfig {
   double gamma = 0.1;
 };
 
+// Of the matrix products of the backward pass: float, or operands rounded to bfloat16.
+enum class Backward { f32, bf16 };
+
 // SGD with momentum and weight decay (as in PyTorch: v = μ v + (g + λ w); w −= η v).
 struct SgdConfig {
   int batch = 128;
@@ -34,6 +37,7 @@ struct SgdConfig {
   double weight_decay = 5e-4;
   ScheduleConfig schedule;
   bool augment = false;  // random crop (padding 4) and horizontal flip
+  Backward backward = Backward::f32;
 };
 
 struct PretrainConfig {

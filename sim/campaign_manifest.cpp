@@ -83,6 +83,7 @@ void add_sgd(std::vector<ManifestEntry>& entries, const std::string& prefix, con
   entries.push_back({prefix + ".momentum", format_number(sgd.momentum)});
   entries.push_back({prefix + ".weight_decay", format_number(sgd.weight_decay)});
   entries.push_back({prefix + ".augment", sgd.augment ? "true" : "false"});
+  if (sgd.backward == configs::Backward::bf16) entries.push_back({prefix + ".backward", "bf16"});
   static constexpr const char* kKinds[] = {"constant", "step", "cosine"};
   std::string schedule = kKinds[static_cast<int>(sgd.schedule.kind)];
   if (sgd.schedule.kind == configs::ScheduleKind::step)

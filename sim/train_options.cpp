@@ -44,6 +44,7 @@ void add_options(OptionParser& parser) {
        "for step: shares of the run after which the rate falls (default 0.5,0.75)")                //
       ("gamma", text("X"), "for step: factor at each milestone (default 0.1)")                     //
       ("augment", po::bool_switch(), "random crop (padding 4) and horizontal flip")                //
+      ("backward", text("WORD"), "matrix products of the backward pass: f32 (default) or bf16")    //
       ("chip", text("FILE"), "train for this chip (configs/chips/*.yaml); needs --weights")        //
       ("fault-map", text("FILE"), "what is broken on it")                                          //
       ("bypass-map", text("FILE"), "bypass the PEs named here instead of those of the fault map")  //
@@ -172,6 +173,9 @@ void read_sgd(const Reader& read, TrainOptions& options) {
   if (sgd.schedule.kind == Kind::step) sgd.schedule.milestones = read.reals("milestones", 0, 1, {0.5, 0.75});
   sgd.schedule.gamma = read.real("gamma", 0, 1, 0.1);
   sgd.augment = read.on("augment");
+  sgd.backward = read.choice<configs::Backward>(
+      "backward", {{"f32", configs::Backward::f32}, {"bf16", configs::Backward::bf16}},
+      configs::Backward::f32);
   if (read.has("steps") && read.has("epochs")) fail("give --epochs or --steps, not both");
   if (read.has("steps")) options.steps = read.integer("steps", 1, kMaxSteps, 1);
   options.epochs = read.real("epochs", 0, 1e6, 8);

@@ -18,9 +18,9 @@ using workloads::Stage;
 using workloads::Tensor;
 
 BatchPass::BatchPass(const workloads::Network& network, std::int64_t batch, common::ThreadPool& pool,
-                     const std::optional<ChipInTheLoop>& chip)
-    : network_(&network), batch_(batch), pool_(&pool), shards_(make_shards(batch)) {
-  if (chip) chip_.emplace(network, batch, *chip);
+                     const std::optional<ChipInTheLoop>& chip, configs::Backward backward)
+    : network_(&network), batch_(batch), backward_(backward), pool_(&pool), shards_(make_shards(batch)) {
+  if (chip) chip_.emplace(network, batch, *chip, pool);
   const auto add_value = [&](std::int64_t count, bool read_by_chip) {
     x_.emplace_back(count);
     q_.emplace_back(read_by_chip ? count : 0);
@@ -79,9 +79,10 @@ void BatchPass::add_stage(const Stage& stage, bool last) {
   if (state.flatten) state.y.resize(results);
   if (stage.dropout > 0 || (chip_ && !last)) state.gate.resize(results);
   if (chip_) {
-    state.seen_weight.resize(stage.weight_count());
-    rounded_.resize(std::max({rounded_.size(), state.activated.size(), static_cast<std::size_t>(results)}));
-    if (!stage.on_chip() && stage.max_pool) computed_.resize(std::max(computed_.size(), state.z.size()));
+    chip_weight_.resize(std::max(chip_weight_.size(), static_cast<std::size_t>(stage.weight_count())));
+    rounded_.resize(std::max(rounded_.size(), static_cast<std::size_t>(results)));
+    if (stage.global_avg_pool || (!stage.on_chip() && stage.max_pool))
+      computed_.resize(std::max(computed_.size(), state.z.size()));
   }
   for (auto* per_channel : {&state.alpha, &state.beta, &state.mean, &state.inverse_deviation,
                             &state.gradient_mean, &state.gradient_slope}) {
@@ -90,10 +91,9 @@ void BatchPass::add_stage(const Stage& stage, bool last) {
   gradient_y_.resize(std::max(gradient_y_.size(), static_cast<std::size_t>(results)));
   gradient_z_.resize(std::max(gradient_z_.size(), state.z.size()));
   if (stage.on_chip()) {
-    state.gemm.emplace(stage, shards_);
+    state.gemm = make_stage_gemm(stage, batch_, *pool_, *workspace_, backward_, !chip_);
     state.sums.resize(shards_.size() * channels);
     state.products.resize(shards_.size() * channels);
-    state.shard_gradients.assign(shards_.size(), std::vector<float>(stage.weight_count()));
     std::vector<std::int64_t> shape{channels, stage.in.channels};
     if (stage.convolution) shape = {channels, stage.in.channels / stage.groups, stage.kernel, stage.kernel};
     gradients_[state.weight] = Tensor<float>(shape);
@@ -106,12 +106,12 @@ void BatchPass::add_stage(const Stage& stage, bool last) {
   stages_.push_back(std::move(state));
 }
 
-std::int64_t BatchPass::rows(const StageState& state, std::size_t shard) const {
-  return shards_[shard].count * state.stage->gemm_out.height * state.stage->gemm_out.width;
+std::int64_t BatchPass::rows(const StageState& state, const Shard& images) const {
+  return images.count * state.stage->gemm_out.height * state.stage->gemm_out.width;
 }
 
-float* BatchPass::z_at(std::vector<float>& buffer, const StageState& state, std::size_t shard) const {
-  return buffer.data() + shards_[shard].begin * state.stage->gemm_out.count();
+float* BatchPass::z_at(std::vector<float>& buffer, const StageState& state, const Shard& images) const {
+  return buffer.data() + images.begin * state.stage->gemm_out.count();
 }
 
 double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labels,
@@ -143,12 +143,11 @@ double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labe
 
   for (std::size_t s = stages_.size(); s-- > 0;) {
     if (stages_[s].stage->on_chip()) {
-      backward_gemm(s);
+      backward_gemm(s, parameters);
     } else {
       backward_host(s);
     }
   }
-  reduce_weight_gradients();
   return loss * weight;
 }
 
@@ -156,21 +155,21 @@ void BatchPass::forward_gemm(std::size_t s, const Parameters& parameters) {
   StageState& state = stages_[s];
   const std::size_t input = state.operands.front().value;
   const Tensor<float>& weight = parameters.at(state.weight);
+  const bool normalises = state.stage->batch_norm.has_value();
   if (chip_) {
-    chip_->run(s, weight, q_[input], q_scale_[input], state.z, state.seen_weight);
-    state.gemm->set_weight(state.seen_weight.data());
-  } else {
-    state.gemm->set_weight(weight.data.data());
+    chip_->run(s, weight, q_[input], q_scale_[input], state.z, normalises ? &state.moments : nullptr,
+               state.seen_weight);
+    return;
   }
-  const std::int64_t channels = state.window.channels;
-  if (chip_ && !state.stage->batch_norm) return;
+  state.gemm->forward(weight.data.data(), x_[input].data(), state.z.data());
+  if (!normalises) return;
+  moments_.resize(shards_.size());
   pool_->parallel_for(static_cast<std::int64_t>(shards_.size()), [&](std::int64_t i) {
-    float* const z = z_at(state.z, state, i);
-    if (!chip_) state.gemm->forward(i, x_[input].data() + shards_[i].begin * state.stage->in.count(), z);
-    if (state.stage->batch_norm) {
-      column_sums(z, rows(state, i), channels, std::span(state.sums).subspan(i * channels, channels));
-    }
+    moments_[i].reset(state.window.channels);
+    moments_[i].add(z_at(state.z, state, shards_[i]), rows(state, shards_[i]));
   });
+  state.moments.reset(state.window.channels);
+  for (const ColumnMoments& part : moments_) state.moments.join(part);
 }
 
 // What turns z into the values before ReLU, per channel: alpha·z + beta.
@@ -184,24 +183,15 @@ void BatchPass::prepare_affine(std::size_t s, Parameters& parameters) {
     for (std::int64_t c = 0; c < channels; ++c) state.beta[c] = bias ? (*bias)[c] : 0.0F;
     return;
   }
-  const auto count = static_cast<double>(batch_ * stage.gemm_out.height * stage.gemm_out.width);
-  for (std::int64_t c = 0; c < channels; ++c) {
-    double sum = 0;
-    for (std::size_t i = 0; i < shards_.size(); ++i) sum += state.sums[i * channels + c];
-    state.mean[c] = static_cast<float>(sum / count);
-  }
-  pool_->parallel_for(static_cast<std::int64_t>(shards_.size()), [&](std::int64_t i) {
-    squared_deviations(z_at(state.z, state, i), rows(state, i), channels, state.mean,
-                       std::span(state.sums).subspan(i * channels, channels));
-  });
   const auto& gamma = parameters.at(state.norm_weight).data;
   const auto& shift = parameters.at(state.norm_bias).data;
   auto& running_mean = parameters.at(state.norm_mean).data;
   auto& running_variance = parameters.at(state.norm_variance).data;
   const double momentum = stage.batch_norm->momentum;
+  const auto count = static_cast<double>(state.moments.count());
   for (std::int64_t c = 0; c < channels; ++c) {
-    double sum = 0;
-    for (std::size_t i = 0; i < shards_.size(); ++i) sum += state.sums[i * channels + c];
+    state.mean[c] = static_cast<float>(state.moments.mean()[c]);
+    const double sum = state.moments.squares()[c];
     const double variance = sum / count;
     state.inverse_deviation[c] = static_cast<float>(1 / std::sqrt(variance + stage.batch_norm->eps));
     // A bias before batch-norm moves the mean and nothing else.
@@ -215,93 +205,91 @@ void BatchPass::prepare_affine(std::size_t s, Parameters& parameters) {
 }
 
 void BatchPass::finish_stage(std::size_t s, const DropoutSource& dropout) {
-  StageState& state = stages_[s];
+  const StageState& state = stages_[s];
   const Stage& stage = *state.stage;
-  const std::int64_t results = stage.out.count();
-  std::vector<float>& y = state.flatten ? state.y : x_[s + 1];
-  const auto shards = static_cast<std::int64_t>(shards_.size());
-  const auto average_shard = [&](std::int64_t i) {
-    average(shards_[i].count, stage.gemm_out.height * stage.gemm_out.width, state.window.channels,
-            z_at(state.activated, state, i), y.data() + shards_[i].begin * results);
-  };
-
-  pool_->parallel_for(shards, [&](std::int64_t i) {
-    const std::int64_t at = shards_[i].begin * (static_cast<std::int64_t>(state.route.size()) / batch_);
-    float* const out = stage.global_avg_pool ? state.activated.data() + at : y.data() + at;
-    activate_and_pool(state.window, shards_[i].count, z_at(state.z, state, i), state.alpha.data(),
-                      state.beta.data(), stage.relu, out, state.route.data() + at);
-    if (chip_) return;
-    if (stage.global_avg_pool) average_shard(i);
-    deliver(s, i, y.data(), dropout);
-  });
-  if (!chip_) return;
-
-  if (stage.global_avg_pool) {
-    // The chip sums int8 results, so the average is taken of rounded values.
-    const float scale = chip_->before_average_scale(s);
-    round_results(s, state.activated, scale);
-    pool_->parallel_for(shards, [&](std::int64_t i) {
-      const std::int64_t begin = shards_[i].begin * stage.gemm_out.count();
-      const std::int64_t end = begin + shards_[i].count * stage.gemm_out.count();
-      for (std::int64_t j = begin; j < end; ++j) {
-        if (std::abs(state.activated[j]) > 127.5F * scale) state.route[j] = kBlocked;
-        state.activated[j] = static_cast<float>(rounded_[j]) * scale;
-      }
-      average_shard(i);
-    });
-  }
-  if (!state.last) {
+  if (chip_ && !state.last) {
     const float scale = chip_->result_scale(s);
-    if (stage.global_avg_pool) {
-      chip_->quantize(y, scale, std::span(rounded_).first(y.size()));
-    } else {
-      round_results(s, y, scale);
-    }
     // Dropout enlarges what is left by 1/(1−p); the scale carries that factor, so that nothing is clamped.
     q_scale_[s + 1] = stage.dropout > 0 ? scale / (1.0F - static_cast<float>(stage.dropout)) : scale;
   }
-  pool_->parallel_for(shards, [&](std::int64_t i) { deliver(s, i, y.data(), dropout); });
+  std::vector<std::optional<common::RandomStream>> random(shards_.size());
+  for (std::size_t i = 0; stage.dropout > 0 && i < shards_.size(); ++i) {
+    random[i].emplace(dropout.seed, dropout.stream + "/dropout/" + stage.name,
+                      static_cast<std::uint64_t>(dropout.step * kShards) + i);
+  }
+  for_each_block(s, [&](std::int64_t shard, const Shard& images) {
+    finish_images(s, images, random[shard] ? &*random[shard] : nullptr);
+  });
 }
 
-// One shard's results on their way to their readers: clamped or not, dropped or not, reordered if flattened.
-void BatchPass::deliver(std::size_t s, std::size_t shard, const float* y, const DropoutSource& dropout) {
+void BatchPass::finish_images(std::size_t s, const Shard& images, common::RandomStream* random) {
   StageState& state = stages_[s];
   const Stage& stage = *state.stage;
-  const std::int64_t results = stage.out.count();
-  const std::int64_t begin = shards_[shard].begin * results;
-  const std::int64_t end = begin + shards_[shard].count * results;
+  float* const y = (state.flatten ? state.y : x_[s + 1]).data() + images.begin * stage.out.count();
+  const std::int64_t at = images.begin * (static_cast<std::int64_t>(state.route.size()) / batch_);
+  float* const out = stage.global_avg_pool ? state.activated.data() + at : y;
+  activate_and_pool(state.window, images.count, z_at(state.z, state, images), state.alpha.data(),
+                    state.beta.data(), stage.relu, out, state.route.data() + at);
+  if (stage.global_avg_pool) {
+    if (chip_) round_before_average(s, images);
+    average(images.count, stage.gemm_out.height * stage.gemm_out.width, state.window.channels, out, y);
+  }
+  if (chip_ && !state.last) round_results(s, images, y);
+  deliver(s, images, y, random);
+}
+
+// The chip sums int8 results, so the average is taken of rounded values.
+void BatchPass::round_before_average(std::size_t s, const Shard& images) {
+  StageState& state = stages_[s];
+  const float scale = chip_->before_average_scale(s);
+  const std::int64_t begin = images.begin * state.stage->gemm_out.count();
+  const std::int64_t count = images.count * state.stage->gemm_out.count();
+  const auto values = std::span(state.activated).subspan(begin, count);
+  const auto q = std::span(computed_).subspan(begin, count);
+  // A stage on the host has left its int8 results there.
+  if (state.stage->on_chip()) chip_->quantize(values, scale, q);
+  for (std::int64_t j = 0; j < count; ++j) {
+    if (std::abs(values[j]) > 127.5F * scale) state.route[begin + j] = kBlocked;
+    values[j] = static_cast<float>(q[j]) * scale;
+  }
+}
+
+// Results on their way to their readers: clamped or not, dropped or not, reordered if flattened.
+void BatchPass::deliver(std::size_t s, const Shard& images, const float* y, common::RandomStream* random) {
+  StageState& state = stages_[s];
+  const Stage& stage = *state.stage;
+  const std::int64_t begin = images.begin * stage.out.count();
+  const std::int64_t count = images.count * stage.out.count();
   const bool quantized = chip_ && !state.last;
+  const std::int8_t* const rounded = rounded_.data() + (quantized ? begin : 0);
 
   if (!state.gate.empty()) {
+    std::uint8_t* const gate = state.gate.data() + begin;
     if (quantized) {
       const float limit = 127.5F * chip_->result_scale(s);
-      for (std::int64_t j = begin; j < end; ++j) state.gate[j] = std::abs(y[j]) <= limit ? 1 : 0;
+      for (std::int64_t j = 0; j < count; ++j) gate[j] = std::abs(y[j]) <= limit ? 1 : 0;
     } else {
-      std::fill(state.gate.begin() + begin, state.gate.begin() + end, std::uint8_t{1});
+      std::fill(gate, gate + count, std::uint8_t{1});
     }
   }
   // Two meanings of the gate differ for values: a dropped one is zero, a clamped one keeps its clamped value.
-  const bool drops = stage.dropout > 0;
-  std::optional<common::RandomStream> random;
-  if (drops) {
-    random.emplace(dropout.seed, dropout.stream + "/dropout/" + stage.name,
-                   static_cast<std::uint64_t>(dropout.step * kShards) + shard);
-  }
-  const float enlarge = drops ? 1.0F / (1.0F - static_cast<float>(stage.dropout)) : 1.0F;
-  std::vector<float>& next = x_[s + 1];
-  if (!quantized && !drops && !state.flatten) return;  // y is what readers are given already
+  const float enlarge = random ? 1.0F / (1.0F - static_cast<float>(stage.dropout)) : 1.0F;
+  if (!quantized && !random && !state.flatten) return;  // y is what readers are given already
 
-  if (quantized && !drops && !state.flatten) {
-    std::copy(rounded_.begin() + begin, rounded_.begin() + end, q_[s + 1].begin() + begin);
-    for (std::int64_t j = begin; j < end; ++j) next[j] = static_cast<float>(rounded_[j]) * q_scale_[s + 1];
+  float* const next = x_[s + 1].data() + begin;
+  std::int8_t* const next_q = q_[s + 1].data() + (quantized ? begin : 0);
+  if (quantized && !random && !state.flatten) {
+    std::copy(rounded, rounded + count, next_q);
+    const float scale = q_scale_[s + 1];
+    for (std::int64_t j = 0; j < count; ++j) next[j] = static_cast<float>(rounded[j]) * scale;
     return;
   }
-  for_each_result(stage, state.flatten, begin, end, [&](std::int64_t j, std::int64_t to) {
-    const bool dropped = drops && random->uniform() < stage.dropout;
-    if (dropped) state.gate[j] = 0;
+  for_each_result(stage, state.flatten, 0, count, [&](std::int64_t j, std::int64_t to) {
+    const bool dropped = random && random->uniform() < stage.dropout;
+    if (dropped) state.gate[begin + j] = 0;
     if (quantized) {
-      const std::int8_t q = dropped ? std::int8_t{0} : rounded_[j];
-      q_[s + 1][to] = q;
+      const std::int8_t q = dropped ? std::int8_t{0} : rounded[j];
+      next_q[to] = q;
       next[to] = static_cast<float>(q) * q_scale_[s + 1];
     } else {
       next[to] = dropped ? 0.0F : y[j] * enlarge;

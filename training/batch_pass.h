@@ -12,14 +12,18 @@
 // primitives are made once.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "common/random.h"
 #include "common/thread_pool.h"
 #include "training/activation.h"
+#include "training/batch_norm.h"
 #include "training/chip_forward.h"
 #include "training/shards.h"
 #include "training/stage_gemm.h"
@@ -40,7 +44,7 @@ class BatchPass {
   // `network` and `pool` must outlive the pass. Throws common::InputError if batch-norm would see a single
   // value per channel, or a pooling window is too large.
   BatchPass(const workloads::Network& network, std::int64_t batch, common::ThreadPool& pool,
-            const std::optional<ChipInTheLoop>& chip);
+            const std::optional<ChipInTheLoop>& chip, configs::Backward backward = configs::Backward::f32);
 
   const std::vector<Shard>& shards() const { return shards_; }
   // batch × in.count() of the first stage, to be filled before run(): N, H, W, C if that is a convolution,
@@ -70,7 +74,7 @@ class BatchPass {
   struct StageState {
     const workloads::Stage* stage = nullptr;
     std::vector<Operand> operands;
-    std::optional<StageGemm> gemm;                                               // of a stage on the chip
+    std::unique_ptr<StageGemm> gemm;                                             // of a stage on the chip
     std::string weight, bias, norm_weight, norm_bias, norm_mean, norm_variance;  // parameter names
     Window window;
     bool flatten = false;  // N, H, W, C becomes N, C, H, W on the way to its readers
@@ -80,11 +84,11 @@ class BatchPass {
     std::vector<float> y;          // results in N, H, W, C, where readers want another order
     std::vector<std::uint16_t> route;
     std::vector<std::uint8_t> gate;  // results that pass a gradient (not clamped, not dropped)
-    std::vector<float> seen_weight;
+    ChipForward::SeenWeight seen_weight;
     std::vector<float> alpha, beta, mean, inverse_deviation;
     std::vector<float> gradient_mean, gradient_slope;
+    ColumnMoments moments;
     std::vector<double> sums, products;  // shards × channels
-    std::vector<std::vector<float>> shard_gradients;
   };
 
   void add_stage(const workloads::Stage& stage, bool last);
@@ -93,19 +97,33 @@ class BatchPass {
   void forward_host(std::size_t s);
   void prepare_affine(std::size_t s, workloads::Parameters& parameters);
   void finish_stage(std::size_t s, const DropoutSource& dropout);
-  void round_results(std::size_t s, std::span<const float> values, float scale);
-  void deliver(std::size_t s, std::size_t shard, const float* y, const DropoutSource& dropout);
-  void backward_gemm(std::size_t s);
+  void finish_images(std::size_t s, const Shard& images, common::RandomStream* random);
+  void round_before_average(std::size_t s, const Shard& images);
+  void round_results(std::size_t s, const Shard& images, const float* y);
+  void deliver(std::size_t s, const Shard& images, const float* y, common::RandomStream* random);
+  // body(shard, images) for blocks of a few images that stay in the cache while several passes are made over
+  // them.
+  template <class Body>
+  void for_each_block(std::size_t s, Body body) {
+    constexpr std::int64_t kValues = 32768;
+    const std::int64_t images = std::max<std::int64_t>(1, kValues / stages_[s].stage->gemm_out.count());
+    pool_->parallel_for(static_cast<std::int64_t>(shards_.size()), [&](std::int64_t i) {
+      const std::int64_t end = shards_[i].begin + shards_[i].count;
+      for (std::int64_t at = shards_[i].begin; at < end; at += images)
+        body(i, Shard{at, std::min(images, end - at)});
+    });
+  }
+  void backward_gemm(std::size_t s, const workloads::Parameters& parameters);
   void backward_host(std::size_t s);
-  void collect(std::size_t s, std::size_t shard);
+  void collect(std::size_t s, const Shard& images);
   void hand_back(std::size_t s, std::size_t shard);
   std::vector<float>& gradient_of(std::size_t value) { return gradient_slots_[slot_of_[value]]; }
-  void reduce_weight_gradients();
-  std::int64_t rows(const StageState& state, std::size_t shard) const;
-  float* z_at(std::vector<float>& buffer, const StageState& state, std::size_t shard) const;
+  std::int64_t rows(const StageState& state, const Shard& images) const;
+  float* z_at(std::vector<float>& buffer, const StageState& state, const Shard& images) const;
 
   const workloads::Network* network_;
   std::int64_t batch_;
+  configs::Backward backward_;
   common::ThreadPool* pool_;
   std::optional<ChipForward> chip_;
   std::vector<Shard> shards_;
@@ -114,11 +132,14 @@ class BatchPass {
   std::vector<std::vector<std::int8_t>> q_;  // the same as the chip reads them; worth q · q_scale
   std::vector<float> q_scale_;
   std::vector<std::int8_t> rounded_;   // results as int8, before reordering
-  std::vector<std::int8_t> computed_;  // a host stage's int8 results before its max-pool
+  std::vector<std::int8_t> computed_;  // int8 results before a global average, or a host stage's max-pool
   // Gradients by x_: a buffer is free again when the stage whose results they belong to has used them.
   std::vector<std::vector<float>> gradient_slots_;
   std::vector<std::size_t> slot_of_;
   std::vector<float> gradient_x_, gradient_y_, gradient_z_;
+  std::vector<ColumnMoments> moments_;  // by shard
+  std::vector<float> chip_weight_;      // of the stage at hand, as the chip was given it
+  std::unique_ptr<GemmWorkspace> workspace_ = std::make_unique<GemmWorkspace>();  // stages point to it
   workloads::Parameters gradients_;
 };
 

@@ -1,5 +1,6 @@
 // The way back of a mini-batch: from the loss's gradient by the logits to every parameter's.
 #include <algorithm>
+#include <stdexcept>
 
 #include "training/batch_norm.h"
 #include "training/batch_pass.h"
@@ -41,13 +42,13 @@ void BatchPass::plan_gradients() {
   gradient_x_.resize(largest_added);
 }
 
-// The reverse of deliver, pooling and ReLU: one shard's gradient by the stage's results to gradient_z_.
-void BatchPass::collect(std::size_t s, std::size_t shard) {
+// The reverse of deliver, pooling and ReLU: the gradient by the stage's results to gradient_z_.
+void BatchPass::collect(std::size_t s, const Shard& images) {
   StageState& state = stages_[s];
   const Stage& stage = *state.stage;
   const std::int64_t results = stage.out.count();
-  const std::int64_t begin = shards_[shard].begin * results;
-  const std::int64_t count = shards_[shard].count * results;
+  const std::int64_t begin = images.begin * results;
+  const std::int64_t count = images.count * results;
   const float* dy = gradient_of(s + 1).data() + begin;
   if (state.flatten || !state.gate.empty()) {
     const float enlarge = stage.dropout > 0 ? 1.0F / (1.0F - static_cast<float>(stage.dropout)) : 1.0F;
@@ -60,22 +61,22 @@ void BatchPass::collect(std::size_t s, std::size_t shard) {
     }
     dy = target;
   }
-  float* const dz = z_at(gradient_z_, state, shard);
-  const std::int64_t images = shards_[shard].count;
+  float* const dz = z_at(gradient_z_, state, images);
   if (stage.global_avg_pool) {
-    average_backward(images, stage.gemm_out.height * stage.gemm_out.width, state.window.channels, dy, dz);
+    average_backward(images.count, stage.gemm_out.height * stage.gemm_out.width, state.window.channels, dy,
+                     dz);
     dy = dz;
   }
   const std::int64_t routes = static_cast<std::int64_t>(state.route.size()) / batch_;
-  route_gradient(state.window, images, dy, state.route.data() + shards_[shard].begin * routes, dz);
+  route_gradient(state.window, images.count, dy, state.route.data() + images.begin * routes, dz);
 }
 
-// From gradient_z_ to the gradients by what the stage read. One thread has the shard, and stages come one
-// after the other, so that sums over readers have one order.
+// Of a stage on the host, from gradient_z_ to the gradients by what it read. One thread has the shard, and
+// stages come one after the other, so that sums over readers have one order.
 void BatchPass::hand_back(std::size_t s, std::size_t shard) {
   StageState& state = stages_[s];
   const Stage& stage = *state.stage;
-  const float* const dz = z_at(gradient_z_, state, shard);
+  const float* const dz = z_at(gradient_z_, state, shards_[shard]);
   const std::int64_t at = shards_[shard].begin * stage.in.count();
   const std::int64_t count = shards_[shard].count * stage.in.count();
   for (const Operand& operand : state.operands) {
@@ -84,8 +85,7 @@ void BatchPass::hand_back(std::size_t s, std::size_t shard) {
     float* const part = operand.first ? total : gradient_x_.data() + at;
     switch (stage.kind) {
       case workloads::StageKind::gemm:
-        state.gemm->backward_data(shard, dz, part);
-        break;
+        throw std::logic_error("hand_back: a stage on the chip");
       case workloads::StageKind::add:
         std::copy(dz, dz + count, part);
         break;
@@ -101,89 +101,73 @@ void BatchPass::hand_back(std::size_t s, std::size_t shard) {
 
 void BatchPass::backward_host(std::size_t s) {
   pool_->parallel_for(static_cast<std::int64_t>(shards_.size()), [&](std::int64_t i) {
-    collect(s, i);
+    collect(s, shards_[i]);
     hand_back(s, i);
   });
 }
 
-void BatchPass::backward_gemm(std::size_t s) {
+void BatchPass::backward_gemm(std::size_t s, const workloads::Parameters& parameters) {
   StageState& state = stages_[s];
   const Stage& stage = *state.stage;
   const std::int64_t channels = state.window.channels;
   const auto shards = static_cast<std::int64_t>(shards_.size());
-  const auto gemm_gradients = [&](std::int64_t i) {
-    const float* const dz = z_at(gradient_z_, state, i);
-    const std::int64_t at = shards_[i].begin * stage.in.count();
-    const float* const x = x_[state.operands.front().value].data() + at;
-    state.gemm->backward_weight(i, x, dz, state.shard_gradients[i].data());
-    hand_back(s, i);
-  };
+  const bool normalises = stage.batch_norm.has_value();
+
+  std::fill(state.sums.begin(), state.sums.end(), 0.0);
+  std::fill(state.products.begin(), state.products.end(), 0.0);
+  for_each_block(s, [&](std::int64_t shard, const Shard& images) {
+    collect(s, images);
+    if (!normalises && !stage.bias) return;
+    const auto of_shard = [&](std::vector<double>& all) {
+      return std::span(all).subspan(shard * channels, channels);
+    };
+    add_gradient_sums(z_at(gradient_z_, state, images), z_at(state.z, state, images), rows(state, images),
+                      channels, state.mean, of_shard(state.sums),
+                      normalises ? of_shard(state.products) : std::span<double>());
+  });
   const auto total = [&](const std::vector<double>& partial, std::int64_t c) {
     double sum = 0;
     for (std::int64_t i = 0; i < shards; ++i) sum += partial[i * channels + c];
     return sum;
   };
-
-  pool_->parallel_for(shards, [&](std::int64_t i) {
-    collect(s, i);
-    const float* const dz = z_at(gradient_z_, state, i);
-    const auto sums = std::span(state.sums).subspan(i * channels, channels);
-    column_sums(dz, rows(state, i), channels, sums);
-    if (stage.batch_norm) {
-      weighted_deviations(dz, z_at(state.z, state, i), rows(state, i), channels, state.mean,
-                          std::span(state.products).subspan(i * channels, channels));
-    } else {
-      gemm_gradients(i);
+  std::optional<BatchNormGradient> norm;
+  if (normalises) {
+    const auto count = static_cast<double>(batch_ * stage.gemm_out.height * stage.gemm_out.width);
+    auto& gamma = gradients_.at(state.norm_weight).data;
+    auto& shift = gradients_.at(state.norm_bias).data;
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const double sum = total(state.sums, c), product = total(state.products, c);
+      const double inverse = state.inverse_deviation[c];
+      gamma[c] = static_cast<float>(product * inverse);
+      shift[c] = static_cast<float>(sum);
+      state.gradient_mean[c] = static_cast<float>(sum / count);
+      state.gradient_slope[c] = static_cast<float>(product / count * inverse * inverse);
     }
-  });
-  if (!stage.batch_norm) {
-    if (!stage.bias) return;
+    // A bias before batch-norm is taken out again by the batch's mean.
+    if (stage.bias) std::fill_n(gradients_.at(state.bias).data.begin(), channels, 0.0F);
+    norm =
+        BatchNormGradient{state.z.data(), state.mean, state.alpha, state.gradient_mean, state.gradient_slope};
+  } else if (stage.bias) {
     auto& bias = gradients_.at(state.bias).data;
     for (std::int64_t c = 0; c < channels; ++c) bias[c] = static_cast<float>(total(state.sums, c));
-    return;
   }
 
-  const auto count = static_cast<double>(batch_ * stage.gemm_out.height * stage.gemm_out.width);
-  auto& gamma = gradients_.at(state.norm_weight).data;
-  auto& shift = gradients_.at(state.norm_bias).data;
-  for (std::int64_t c = 0; c < channels; ++c) {
-    const double sum = total(state.sums, c), product = total(state.products, c);
-    const double inverse = state.inverse_deviation[c];
-    gamma[c] = static_cast<float>(product * inverse);
-    shift[c] = static_cast<float>(sum);
-    state.gradient_mean[c] = static_cast<float>(sum / count);
-    state.gradient_slope[c] = static_cast<float>(product / count * inverse * inverse);
+  const Operand& operand = state.operands.front();
+  const bool wanted = operand.value != 0;  // nobody asks for the image's
+  float* const all = wanted ? gradient_of(operand.value).data() : nullptr;
+  float* const part = !wanted || operand.first ? all : gradient_x_.data();
+  const float* weight = parameters.at(state.weight).data.data();
+  if (chip_) {
+    chip_->dequantize(state.seen_weight, std::span(chip_weight_).first(stage.weight_count()));
+    weight = chip_weight_.data();
   }
-  // A bias before batch-norm is taken out again by the batch's mean.
-  if (stage.bias) std::fill_n(gradients_.at(state.bias).data.begin(), channels, 0.0F);
+  state.gemm->backward(weight, x_[operand.value].data(), gradient_z_.data(), norm ? &*norm : nullptr, part,
+                       gradients_.at(state.weight).data.data());
+  if (part == all) return;
   pool_->parallel_for(shards, [&](std::int64_t i) {
-    batch_norm_backward(z_at(gradient_z_, state, i), z_at(state.z, state, i), rows(state, i), channels,
-                        state.mean, state.alpha, state.gradient_mean, state.gradient_slope);
-    gemm_gradients(i);
-  });
-}
-
-void BatchPass::reduce_weight_gradients() {
-  constexpr std::int64_t kChunk = 32768;
-  struct Chunk {
-    std::size_t stage;
-    std::int64_t begin, end;
-  };
-  std::vector<Chunk> chunks;
-  for (std::size_t s = 0; s < stages_.size(); ++s) {
-    const std::int64_t count = stages_[s].stage->weight_count();
-    for (std::int64_t b = 0; b < count; b += kChunk) chunks.push_back({s, b, std::min(count, b + kChunk)});
-  }
-  pool_->parallel_for(static_cast<std::int64_t>(chunks.size()), [&](std::int64_t i) {
-    const Chunk& chunk = chunks[i];
-    const StageState& state = stages_[chunk.stage];
-    float* const out = gradients_.at(state.weight).data.data();
-    const float* const first = state.shard_gradients.front().data();
-    std::copy(first + chunk.begin, first + chunk.end, out + chunk.begin);
-    for (std::size_t k = 1; k < shards_.size(); ++k) {
-      const float* const part = state.shard_gradients[k].data();
-      for (std::int64_t j = chunk.begin; j < chunk.end; ++j) out[j] += part[j];
-    }
+    const std::int64_t begin = shards_[i].begin * stage.in.count();
+    const std::int64_t end = begin + shards_[i].count * stage.in.count();
+    for (std::int64_t j = begin; j < end; ++j) all[j] += part[j];
   });
 }
 

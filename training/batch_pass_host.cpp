@@ -24,7 +24,7 @@ void BatchPass::forward_host(std::size_t s) {
     record =
         workloads::choose_residual_add(q_scale_[first], q_scale_[second], chip_->output_scale(s), stage.name);
   }
-  std::vector<std::int8_t>& outputs = stage.max_pool ? computed_ : rounded_;
+  std::vector<std::int8_t>& outputs = stage.max_pool || stage.global_avg_pool ? computed_ : rounded_;
   pool_->parallel_for(static_cast<std::int64_t>(shards_.size()), [&](std::int64_t i) {
     const std::int64_t at = shards_[i].begin * stage.in.count();
     const std::int64_t count = shards_[i].count * stage.in.count();
@@ -47,21 +47,20 @@ void BatchPass::forward_host(std::size_t s) {
   });
 }
 
-// Into rounded_: values / scale rounded; of a stage on the host the int8 results that it left, pooled.
-void BatchPass::round_results(std::size_t s, std::span<const float> values, float scale) {
+// Into rounded_: y / scale rounded; of a stage on the host the int8 results that it left, pooled.
+void BatchPass::round_results(std::size_t s, const Shard& images, const float* y) {
   const Stage& stage = *stages_[s].stage;
-  if (stage.on_chip()) {
-    chip_->quantize(values, scale, std::span(rounded_).first(values.size()));
-    return;
-  }
-  if (!stage.max_pool) return;  // forward_host left them there
-  pool_->parallel_for(static_cast<std::int64_t>(shards_.size()), [&](std::int64_t i) {
-    const auto [begin, count] = shards_[i];
+  const auto results = static_cast<std::size_t>(images.count * stage.out.count());
+  const auto to = std::span(rounded_).subspan(images.begin * stage.out.count(), results);
+  if (stage.on_chip() || stage.global_avg_pool) {
+    chip_->quantize({y, results}, chip_->result_scale(s), to);
+  } else if (stage.max_pool) {
     const auto [channels, height, width] = stage.gemm_out;
-    array::max_pool(stage.pool_window(), count, height, width, channels,
-                    std::span(computed_).subspan(begin * stage.in.count(), count * stage.in.count()),
-                    std::span(rounded_).subspan(begin * stage.out.count(), count * stage.out.count()));
-  });
+    array::max_pool(
+        stage.pool_window(), images.count, height, width, channels,
+        std::span(computed_).subspan(images.begin * stage.in.count(), images.count * stage.in.count()), to);
+  }
+  // Otherwise forward_host left them there.
 }
 
 }  // namespace kintsugi::training

@@ -69,7 +69,11 @@ std::string describe(const workloads::Network& network) {
 
 }  // namespace
 
-std::string run_identity(const workloads::Network& network, const workloads::Parameters& start,
+std::string parameters_digest(const workloads::Parameters& parameters) {
+  return digest(parameters);
+}
+
+std::string run_identity(const workloads::Network& network, const std::string& start_digest,
                          const workloads::ImageSet& images, const TrainerOptions& options,
                          const workloads::Masks& masks, const std::optional<ChipInTheLoop>& chip) {
   const configs::SgdConfig& sgd = options.sgd;
@@ -77,11 +81,12 @@ std::string run_identity(const workloads::Network& network, const workloads::Par
   text += fmt::format("batch {} rate {} momentum {} decay {} schedule {} {} {} augment {}\n", sgd.batch,
                       sgd.learning_rate, sgd.momentum, sgd.weight_decay, static_cast<int>(sgd.schedule.kind),
                       list(sgd.schedule.milestones), sgd.schedule.gamma, sgd.augment);
+  if (sgd.backward == configs::Backward::bf16) text += "backward bf16\n";
   // A constant rate does not depend on how long the run is meant to be, so such a run may be prolonged.
   const bool stretched = sgd.schedule.kind != configs::ScheduleKind::constant;
   text += fmt::format("total {} seed {} stream {} tag {}\n", stretched ? options.total_steps : 0,
                       options.seed, options.stream, options.tag);
-  text += "start " + digest(start) + "\nmasks " + digest(masks) + '\n';
+  text += "start " + start_digest + "\nmasks " + digest(masks) + '\n';
   text +=
       fmt::format("images {} {} {}\n", images.size(), digest_all(images.pixels), digest_all(images.labels));
   if (chip) {

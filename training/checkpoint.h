@@ -15,10 +15,13 @@ struct RunState {
   workloads::Parameters momentum;
 };
 
+std::string parameters_digest(const workloads::Parameters& parameters);
+
 // A digest of everything that a run's bytes follow from, so that a checkpoint is only ever continued by the
 // run that wrote it. (Which faults are loaded in the accelerator it cannot be asked; options.tag stands for
 // them.)
-std::string run_identity(const workloads::Network& network, const workloads::Parameters& start,
+// `start_digest`: parameters_digest of the start parameters.
+std::string run_identity(const workloads::Network& network, const std::string& start_digest,
                          const workloads::ImageSet& images, const TrainerOptions& options,
                          const workloads::Masks& masks, const std::optional<ChipInTheLoop>& chip);
 

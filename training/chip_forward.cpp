@@ -5,13 +5,15 @@
 #include <algorithm>
 
 #include "common/diagnostics.h"
+#include "common/thread_pool.h"
 
 namespace kintsugi::training {
 
 using workloads::Stage;
 
-ChipForward::ChipForward(const workloads::Network& network, std::int64_t batch, const ChipInTheLoop& chip)
-    : network_(&network), batch_(batch), chip_(chip) {
+ChipForward::ChipForward(const workloads::Network& network, std::int64_t batch, const ChipInTheLoop& chip,
+                         common::ThreadPool& pool)
+    : network_(&network), batch_(batch), pool_(&pool), chip_(chip) {
   const auto& scales = chip_.scales;
   if (scales.input.size() != network.stages.size() || scales.before_average.size() != network.stages.size()) {
     throw common::InputError(
@@ -52,21 +54,20 @@ ChipForward::ChipForward(const workloads::Network& network, std::int64_t batch, 
                     "take a smaller batch",
                     batch, network.name, end, chip_.accelerator->memory_bytes()));
   }
-  accumulators_.resize(out);
 }
 
-void ChipForward::quantize(std::span<const float> values, float scale, std::span<std::int8_t> q) {
+void ChipForward::quantize(std::span<const float> values, float scale, std::span<std::int8_t> q) const {
   chip_.accelerator->float_to_int(values, scale, q);
 }
 
 void ChipForward::run(std::size_t stage_index, const workloads::Tensor<float>& weight,
                       std::span<const std::int8_t> x, float x_scale, std::span<float> z,
-                      std::span<float> seen_weight) {
+                      ColumnMoments* moments, SeenWeight& seen) {
   const Stage& stage = network_->stages[stage_index];
   array::Accelerator& device = *chip_.accelerator;
-  workloads::quantize_weight(weight, weight_scales_, quantized_);
-  const std::vector<std::int8_t> matrix = workloads::device_weight(stage, quantized_);
-  device.data_to_device(weights_, std::as_bytes(std::span(matrix)));
+  workloads::quantize_weight(weight, seen.scales, seen.quantized, pool_);
+  workloads::device_weight(stage, seen.quantized, matrix_, pool_);
+  device.data_to_device(weights_, std::as_bytes(std::span(matrix_)));
   device.data_to_device(activations_, std::as_bytes(x));
 
   array::LayerLaunch launch;
@@ -75,21 +76,45 @@ void ChipForward::run(std::size_t stage_index, const workloads::Tensor<float>& w
   launch.weights = weights_;
   launch.output = output_;
   device.launch(launch);
-  const auto accumulators = std::span(accumulators_).first(z.size());
-  device.data_from_device(output_, std::as_writable_bytes(accumulators));
 
   const std::int64_t channels = stage.gemm_out.channels;
   output_scales_.resize(channels);
-  for (std::int64_t c = 0; c < channels; ++c) output_scales_[c] = x_scale * weight_scales_[c];
-  device.int_to_float(accumulators, output_scales_, z);
+  for (std::int64_t c = 0; c < channels; ++c) output_scales_[c] = x_scale * seen.scales[c];
 
-  const std::int64_t per_channel = stage.weight_count() / channels;
-  for (std::int64_t c = 0; c < channels; ++c) {
-    const float scale = weight_scales_[c];
-    const std::int8_t* const q = quantized_.data.data() + c * per_channel;
-    float* const w = seen_weight.data() + c * per_channel;
-    for (std::int64_t i = 0; i < per_channel; ++i) w[i] = static_cast<float>(q[i]) * scale;
+  // Results come in pieces that stay in the cache until they are numbers. Where they are cut is a constant of
+  // the numbers, like the shards of training/shards.h: sums are taken over parts, in order.
+  constexpr std::int64_t kValues = 1 << 20, kParts = 4;
+  const std::int64_t rows = static_cast<std::int64_t>(z.size()) / channels;
+  const std::int64_t part_rows = std::max<std::int64_t>(1, kValues / kParts / channels);
+  if (moments) moments->reset(channels);
+  parts_.resize(kParts);
+  for (std::int64_t begin = 0; begin < rows; begin += kParts * part_rows) {
+    const std::int64_t piece_rows = std::min(rows - begin, kParts * part_rows);
+    accumulators_.resize(std::max<std::size_t>(accumulators_.size(), piece_rows * channels));
+    const auto piece = std::span(accumulators_).first(piece_rows * channels);
+    device.data_from_device(output_ + begin * channels * sizeof(std::int32_t), std::as_writable_bytes(piece));
+    const std::int64_t parts = (piece_rows + part_rows - 1) / part_rows;
+    pool_->parallel_for(parts, [&](std::int64_t i) {
+      const std::int64_t first = i * part_rows, count = std::min(part_rows, piece_rows - first);
+      const auto to = z.subspan((begin + first) * channels, count * channels);
+      device.int_to_float(piece.subspan(first * channels, count * channels), output_scales_, to);
+      if (!moments) return;
+      parts_[i].reset(channels);
+      parts_[i].add(to.data(), count);
+    });
+    for (std::int64_t i = 0; moments && i < parts; ++i) moments->join(parts_[i]);
   }
+}
+
+void ChipForward::dequantize(const SeenWeight& seen, std::span<float> weight) const {
+  const auto channels = static_cast<std::int64_t>(seen.scales.size());
+  const std::int64_t per_channel = seen.quantized.count() / channels;
+  pool_->parallel_for(channels, [&](std::int64_t c) {
+    const float scale = seen.scales[c];
+    const std::int8_t* const q = seen.quantized.data.data() + c * per_channel;
+    float* const w = weight.data() + c * per_channel;
+    for (std::int64_t i = 0; i < per_channel; ++i) w[i] = static_cast<float>(q[i]) * scale;
+  });
 }
 
 }  // namespace kintsugi::training

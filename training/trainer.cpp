@@ -52,16 +52,16 @@ struct Trainer::Impl {
         pool(shared ? *shared : *own_pool),
         parameters(std::move(start)),
         source(net, set, opts.sgd.batch, opts.sgd.augment, opts.seed, opts.stream),
-        pass(net, opts.sgd.batch, pool, chip),
+        pass(net, opts.sgd.batch, pool, chip, opts.sgd.backward),
         sgd(opts.sgd, pass.gradients()),
         labels(opts.sgd.batch) {
     workloads::apply_masks(parameters, masks);
-    start_parameters = parameters;
+    start_digest = parameters_digest(parameters);
   }
 
   const std::string& identity() const {
     if (known_identity.empty()) {
-      known_identity = run_identity(network, start_parameters, images, options, masks, chip);
+      known_identity = run_identity(network, start_digest, images, options, masks, chip);
     }
     return known_identity;
   }
@@ -74,7 +74,7 @@ struct Trainer::Impl {
   std::unique_ptr<common::ThreadPool> own_pool;  // before what creates oneDNN primitives
   common::ThreadPool& pool;
   workloads::Parameters parameters;
-  workloads::Parameters start_parameters;  // for the identity, which is only worked out for checkpoints
+  std::string start_digest;  // for the identity, which is only worked out for checkpoints
   BatchSource source;
   BatchPass pass;
   Sgd sgd;

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <functional>
 #include <stdexcept>
 
 #include "common/diagnostics.h"
+#include "common/thread_pool.h"
 #include "workloads/float_forward.h"
 #include "workloads/pruning_mask.h"
 
@@ -102,42 +105,77 @@ double scale_of_outputs(const Network& network, const ActivationScales& scales, 
   return network.stages[s].global_avg_pool ? scales.before_average[s] : scale_of_result(network, scales, s);
 }
 
-void quantize_weight(const Tensor<float>& weight, std::vector<float>& scales,
-                     Tensor<std::int8_t>& quantized) {
-  const auto channels = static_cast<std::size_t>(weight.shape.at(0));
-  const std::size_t per_channel = weight.data.size() / channels;
-  quantized.shape = weight.shape;
-  quantized.data.resize(weight.data.size());
-  scales.resize(channels);
-  for (std::size_t c = 0; c < channels; ++c) {
-    const float* from = weight.data.data() + c * per_channel;
-    std::int8_t* to = quantized.data.data() + c * per_channel;
-    float largest = 0;
-    for (std::size_t i = 0; i < per_channel; ++i) largest = std::max(largest, std::fabs(from[i]));
-    const float scale = largest / 127.f;
-    const float used = scales[c] = scale > 0 ? scale : 1.f;
-    for (std::size_t i = 0; i < per_channel; ++i)
-      to[i] = static_cast<std::int8_t>(std::clamp(std::nearbyint(from[i] / used), -127.f, 127.f));
+namespace {
+
+void for_each(std::int64_t count, common::ThreadPool* pool, const std::function<void(std::int64_t)>& body) {
+  if (pool != nullptr) {
+    pool->parallel_for(count, body);
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) body(i);
   }
 }
 
-std::vector<std::int8_t> device_weight(const Stage& stage, const Tensor<std::int8_t>& weight) {
+// max |values|, NaN left out. Magnitudes are ordered as their bits are, and integers need no order of
+// evaluation.
+float largest_magnitude(const float* values, std::size_t count) {
+  constexpr std::int32_t kInfinity = 0x7f800000;
+  std::int32_t largest = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::int32_t bits = std::bit_cast<std::int32_t>(values[i]) & 0x7fffffff;
+    const std::int32_t counted = bits > kInfinity ? 0 : bits;
+    largest = counted > largest ? counted : largest;
+  }
+  return std::bit_cast<float>(largest);
+}
+
+}  // namespace
+
+void quantize_weight(const Tensor<float>& weight, std::vector<float>& scales, Tensor<std::int8_t>& quantized,
+                     common::ThreadPool* pool) {
+  const std::int64_t channels = weight.shape.at(0);
+  const std::size_t per_channel = weight.data.size() / static_cast<std::size_t>(channels);
+  quantized.shape = weight.shape;
+  quantized.data.resize(weight.data.size());
+  scales.resize(static_cast<std::size_t>(channels));
+  for_each(channels, pool, [&](std::int64_t c) {
+    const float* from = weight.data.data() + c * per_channel;
+    std::int8_t* to = quantized.data.data() + c * per_channel;
+    const float scale = largest_magnitude(from, per_channel) / 127.f;
+    const float used = scales[c] = scale > 0 ? scale : 1.f;
+    for (std::size_t i = 0; i < per_channel; ++i) {
+      const float q = std::nearbyint(from[i] / used);
+      to[i] = static_cast<std::int8_t>(static_cast<std::int32_t>(q >= 127.f    ? 127.f
+                                                                 : q >= -127.f ? q
+                                                                               : -127.f));
+    }
+  });
+}
+
+void device_weight(const Stage& stage, const Tensor<std::int8_t>& weight, std::vector<std::int8_t>& device,
+                   common::ThreadPool* pool) {
   const std::int64_t inputs = stage.in.channels / stage.groups,
                      outputs = stage.gemm_out.channels / stage.groups;
   const std::int64_t window = stage.kernel * stage.kernel, K = inputs * window;
   if (static_cast<std::int64_t>(weight.data.size()) != K * outputs * stage.groups)
     throw std::invalid_argument("device_weight: the tensor is not this stage's");
-  std::vector<std::int8_t> device(weight.data.size());
+  device.resize(weight.data.size());
   // A transposition in blocks, so that neither side leaves the cache between two uses of a line.
   constexpr std::int64_t kBlock = 64;
-  for (std::int64_t g = 0; g < stage.groups; ++g)
-    for (std::int64_t n0 = 0; n0 < outputs; n0 += kBlock)
-      for (std::int64_t i0 = 0; i0 < inputs; i0 += kBlock)
-        for (std::int64_t i = i0; i < std::min(i0 + kBlock, inputs); ++i)
-          for (std::int64_t p = 0; p < window; ++p)
-            for (std::int64_t n = n0; n < std::min(n0 + kBlock, outputs); ++n)
-              device[(g * K + p * inputs + i) * outputs + n] =
-                  weight.data[((g * outputs + n) * inputs + i) * window + p];
+  const std::int64_t blocks = (outputs + kBlock - 1) / kBlock;
+  for_each(stage.groups * blocks, pool, [&](std::int64_t index) {
+    const std::int64_t g = index / blocks, n0 = index % blocks * kBlock, n1 = std::min(n0 + kBlock, outputs);
+    for (std::int64_t i = 0; i < inputs; ++i)
+      for (std::int64_t p = 0; p < window; ++p) {
+        const std::int8_t* const from = weight.data.data() + g * outputs * K + i * window + p;
+        std::int8_t* const to = device.data() + (g * K + p * inputs + i) * outputs;
+        for (std::int64_t n = n0; n < n1; ++n) to[n] = from[n * K];
+      }
+  });
+}
+
+std::vector<std::int8_t> device_weight(const Stage& stage, const Tensor<std::int8_t>& weight) {
+  std::vector<std::int8_t> device;
+  device_weight(stage, weight, device);
   return device;
 }
 

@@ -71,11 +71,15 @@ DeployedNetwork deploy(const Network& network, const Parameters& parameters, con
                        const Masks& masks = {});
 
 // Per-output-channel scales and int8 weights of one stage, as deploy() makes them; the trainer uses it.
-// weight: PyTorch layout, already masked.
-void quantize_weight(const Tensor<float>& weight, std::vector<float>& scales, Tensor<std::int8_t>& quantized);
+// weight: PyTorch layout, already masked. `pool` may be null.
+void quantize_weight(const Tensor<float>& weight, std::vector<float>& scales, Tensor<std::int8_t>& quantized,
+                     common::ThreadPool* pool = nullptr);
 
 // The device's K×N matrices (see array::LayerShape) from a weight in PyTorch layout.
 std::vector<std::int8_t> device_weight(const Stage& stage, const Tensor<std::int8_t>& weight);
+// The same into memory that is kept between calls.
+void device_weight(const Stage& stage, const Tensor<std::int8_t>& weight, std::vector<std::int8_t>& device,
+                   common::ThreadPool* pool = nullptr);
 
 void write_deployed(const std::filesystem::path& file, const Network& network,
                     const DeployedNetwork& deployed);

@@ -62,21 +62,34 @@ void multiply(std::int64_t rows, std::int64_t cols, std::int64_t depth, const fl
 }
 
 // One group's channels of one image as a matrix: row (ci·K + ky)·K + kx, the order of PyTorch's weights,
-// column oy·OW + ox.
-void unfold(const Stage& stage, const float* image, float* columns) {
-  const std::int64_t height = stage.in.height, width = stage.in.width;
+// column oy·OW + ox; rows are `width` values apart.
+void unfold(const Stage& stage, const float* image, float* columns, std::int64_t width) {
+  const std::int64_t in_h = stage.in.height, in_w = stage.in.width;
   const std::int64_t out_h = stage.gemm_out.height, out_w = stage.gemm_out.width;
   for (std::int64_t ci = 0; ci < stage.in.channels / stage.groups; ++ci)
     for (std::int64_t ky = 0; ky < stage.kernel; ++ky)
-      for (std::int64_t kx = 0; kx < stage.kernel; ++kx)
+      for (std::int64_t kx = 0; kx < stage.kernel; ++kx, columns += width) {
+        // The outputs of a line that meet the image with this tap.
+        const std::int64_t first =
+            std::max<std::int64_t>(stage.padding - kx + stage.stride - 1, 0) / stage.stride;
+        const std::int64_t past = in_w - 1 + stage.padding - kx;
+        const std::int64_t end = past < 0 ? 0 : std::min(past / stage.stride + 1, out_w);
         for (std::int64_t oy = 0; oy < out_h; ++oy) {
+          float* const line = columns + oy * out_w;
           const std::int64_t y = oy * stage.stride + ky - stage.padding;
-          for (std::int64_t ox = 0; ox < out_w; ++ox) {
-            const std::int64_t x = ox * stage.stride + kx - stage.padding;
-            const bool inside = y >= 0 && y < height && x >= 0 && x < width;
-            *columns++ = inside ? image[(ci * height + y) * width + x] : 0.0f;
+          if (y < 0 || y >= in_h || first >= end) {
+            std::fill_n(line, out_w, 0.0f);
+            continue;
           }
+          const float* const from = image + (ci * in_h + y) * in_w - stage.padding + kx;
+          std::fill_n(line, first, 0.0f);
+          if (stage.stride == 1)
+            std::copy(from + first, from + end, line + first);
+          else
+            for (std::int64_t ox = first; ox < end; ++ox) line[ox] = from[ox * stage.stride];
+          std::fill(line + end, line + out_w, 0.0f);
         }
+      }
 }
 
 // One stage with its parameters at hand; run() works on a block of images.
@@ -112,8 +125,7 @@ class StageRunner {
         local_response_norm(stage_.lrn, stage_.in.channels, stage_.in.height * stage_.in.width, input + i,
                             map + i);
     else if (stage_.convolution)
-      for (std::int64_t i = 0; i < images; ++i)
-        convolve(input + i * stage_.in.count(), map + i * stage_.gemm_out.count());
+      convolve(images, input, map);
     else
       multiply(images, stage_.gemm_out.channels, stage_.in.channels, input, weight_.data(), true, map);
     for (std::int64_t i = 0; i < images; ++i) {
@@ -124,22 +136,37 @@ class StageRunner {
   }
 
  private:
-  void convolve(const float* image, float* map) const {
+  // Small maps are unfolded several at a time: a matrix product of few columns would do little more than read
+  // the weights.
+  void convolve(std::int64_t images, const float* input, float* map) const {
+    constexpr std::int64_t kColumns = 1024;
     const std::int64_t in_plane = stage_.in.height * stage_.in.width;
     const std::int64_t out_plane = stage_.gemm_out.height * stage_.gemm_out.width;
     const std::int64_t in_c = stage_.in.channels / stage_.groups,
                        out_c = stage_.gemm_out.channels / stage_.groups;
     const std::int64_t depth = in_c * stage_.kernel * stage_.kernel;
-    const bool as_it_is = stage_.kernel == 1 && stage_.stride == 1 && stage_.padding == 0;
-    std::vector<float> columns(as_it_is ? 0 : static_cast<std::size_t>(depth * out_plane));
-    for (std::int64_t g = 0; g < stage_.groups; ++g) {
-      const float* source = image + g * in_c * in_plane;
-      if (!as_it_is) {
-        unfold(stage_, source, columns.data());
-        source = columns.data();
+    const std::int64_t together = std::clamp<std::int64_t>(kColumns / out_plane, 1, images);
+    const bool as_it_is = together == 1 && stage_.kernel == 1 && stage_.stride == 1 && stage_.padding == 0;
+    std::vector<float> columns(as_it_is ? 0 : static_cast<std::size_t>(depth * together * out_plane));
+    std::vector<float> products(together == 1 ? 0 : static_cast<std::size_t>(out_c * together * out_plane));
+    for (std::int64_t begin = 0; begin < images; begin += together) {
+      const std::int64_t count = std::min(together, images - begin), width = count * out_plane;
+      for (std::int64_t g = 0; g < stage_.groups; ++g) {
+        const float* source = input + begin * stage_.in.count() + g * in_c * in_plane;
+        float* const target = map + begin * stage_.gemm_out.count() + g * out_c * out_plane;
+        if (!as_it_is) {
+          for (std::int64_t i = 0; i < count; ++i)
+            unfold(stage_, source + i * stage_.in.count(), columns.data() + i * out_plane, width);
+          source = columns.data();
+        }
+        float* const result = together == 1 ? target : products.data();
+        multiply(out_c, width, depth, weight_.data() + g * out_c * depth, source, false, result);
+        if (together == 1) continue;
+        for (std::int64_t c = 0; c < out_c; ++c)
+          for (std::int64_t i = 0; i < count; ++i)
+            std::copy_n(result + c * width + i * out_plane, out_plane,
+                        target + i * stage_.gemm_out.count() + c * out_plane);
       }
-      multiply(out_c, out_plane, depth, weight_.data() + g * out_c * depth, source, false,
-               map + g * out_c * out_plane);
     }
   }
 
@@ -147,13 +174,16 @@ class StageRunner {
   void finish(float* values) const {
     const std::int64_t plane = stage_.gemm_out.height * stage_.gemm_out.width;
     // Not std::max(value, 0): a NaN must stay visible.
-    const auto activate = [&](float value) { return stage_.relu && value < 0 ? 0.0f : value; };
+    const bool relu = stage_.relu;
+    const auto activate = [relu](float value) { return relu && value < 0 ? 0.0f : value; };
     if (!stage_.on_chip()) {
       for (std::int64_t i = 0; i < stage_.gemm_out.count(); ++i) values[i] = activate(values[i]);
       return;
     }
-    for (std::size_t c = 0; c < scale_.size(); ++c)
-      for (std::int64_t p = 0; p < plane; ++p, ++values) *values = activate(*values * scale_[c] + shift_[c]);
+    for (std::size_t c = 0; c < scale_.size(); ++c, values += plane) {
+      const float scale = scale_[c], shift = shift_[c];
+      for (std::int64_t p = 0; p < plane; ++p) values[p] = activate(values[p] * scale + shift);
+    }
   }
 
   void pool(const float* map, float* output) const {
@@ -171,6 +201,15 @@ class StageRunner {
       return;
     }
     const auto [kernel, stride, padding] = *stage_.max_pool;
+    if (kernel == 2 && stride == 2 && padding == 0 && height % 2 == 0 && width % 2 == 0) {
+      // The same choices as below, in a form that compilers turn into vectors.
+      const std::int64_t lines = stage_.gemm_out.channels * stage_.out.height, out_w = stage_.out.width;
+      for (std::int64_t line = 0; line < lines; ++line, map += 2 * width, output += out_w)
+        for (std::int64_t x = 0; x < out_w; ++x)
+          output[x] = std::max(std::max(std::max(map[2 * x], map[2 * x + 1]), map[width + 2 * x]),
+                               map[width + 2 * x + 1]);
+      return;
+    }
     for (std::int64_t c = 0; c < stage_.gemm_out.channels; ++c, map += height * width)
       for (std::int64_t oy = 0; oy < stage_.out.height; ++oy)
         for (std::int64_t ox = 0; ox < stage_.out.width; ++ox) {

@@ -280,7 +280,7 @@ TEST_F(Configs, CampaignTakesEveryKey) {
             "split_seed: 7}\n"
             "  leak_as_published: true\n"
             "  pretrain: {epochs: 2.5, batch: 64, learning_rate: 0.1, schedule: {name: cosine}}\n"
-            "  retrain: {batch: 32, learning_rate: 0.01, momentum: 0.5, weight_decay: 0, augment: true, "
+            "  retrain: {batch: 32, learning_rate: 0.01, momentum: 0.5, weight_decay: 0, augment: true, backward: bf16, "
             "forward: masked_float,\n"
             "            schedule: {name: step, milestones: [0.5, 0.75], gamma: 0.2}}\n"
             "  quantization: {method: percentile, percentile: 99.9, images: 200}\n"
@@ -300,6 +300,8 @@ TEST_F(Configs, CampaignTakesEveryKey) {
   EXPECT_EQ(c.retrain.momentum, 0.5);
   EXPECT_EQ(c.retrain.weight_decay, 0);
   EXPECT_TRUE(c.retrain.augment);
+  EXPECT_EQ(c.retrain.backward, Backward::bf16);
+  EXPECT_EQ(c.pretrain.sgd.backward, Backward::f32);
   EXPECT_EQ(c.forward, Forward::masked_float);
   EXPECT_THAT(c.retrain.schedule.milestones, ElementsAre(0.5, 0.75));
   EXPECT_EQ(c.retrain.schedule.gamma, 0.2);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "common/diagnostics.h"
 #include "common/thread_pool.h"
 #include "tests/support/reference_training.h"
 #include "tests/support/small_networks.h"
@@ -44,6 +45,14 @@ std::vector<Case> cases() {
        5,
        {conv("c", 4, 3, 1, 1, 4), relu(), conv("d", 8, 3, 2, 1, 1), flatten(), linear("fc", 3)}},
       {"ConvolutionUnevenStride", 2, 8, 8, {conv("c", 4, 3, 3, 0), flatten(), linear("fc", 3)}},
+      // Enough channels for a matrix product per tap, on small maps and on one of a single pixel.
+      {"WideConvolution",
+       3,
+       4,
+       4,
+       {conv("a", 32, 3, 1, 1), relu(), conv("b", 33, 3, 1, 1), batch_norm("n"), relu(), max_pool(2, 2),
+        conv("c", 34, 3, 1, 1), max_pool(2, 2), conv("d", 32, 3, 1, 1), flatten(), linear("fc", 4)},
+       5},
       {"BatchNormOnMap",
        2,
        5,
@@ -233,6 +242,48 @@ TEST_P(Gradients, AgreeWithCentralDifferences) {
 
 INSTANTIATE_TEST_SUITE_P(Layers, Gradients, ::testing::ValuesIn(cases()),
                          [](const auto& parameter) { return parameter.param.name; });
+
+// The same network and batch with both kinds of backward pass: operands rounded to 8 bits of mantissa move a
+// gradient by less than one per cent of its length, and not by nothing.
+TEST(Backward, InBfloat16IsTheFloatGradientRounded) {
+  const workloads::Network network = network_of(
+      3, 8, 7,
+      {conv("a", 32, 3, 1, 1), batch_norm("n"), relu(), conv("b", 33, 3, 1, 1), relu(), max_pool(2, 2),
+       conv("c", 34, 3, 2, 1), flatten(), linear("d", 36), relu(), linear("e", 32)});
+  const workloads::Parameters start = random_parameters(network, 4);
+  constexpr std::int64_t kBatch = 10;
+  common::RandomStream random(6, "test-input");
+  std::vector<float> x(kBatch * network.input_shape().count());
+  for (float& value : x) value = static_cast<float>(random.uniform(-1, 1));
+  std::vector<std::int32_t> labels(kBatch);
+  for (auto& label : labels) label = static_cast<std::int32_t>(random.below(32));
+  const auto gradients = [&](configs::Backward backward, int threads) {
+    common::ThreadPool pool(threads);
+    training::BatchPass pass(network, kBatch, pool, std::nullopt, backward);
+    std::copy(x.begin(), x.end(), pass.input().begin());
+    workloads::Parameters parameters = start;
+    pass.run(parameters, labels, {0, "t", 0});
+    return pass.gradients();
+  };
+  const workloads::Parameters exact = gradients(configs::Backward::f32, 1);
+  workloads::Parameters rounded;
+  try {
+    rounded = gradients(configs::Backward::bf16, 1);
+  } catch (const common::InputError& error) {
+    GTEST_SKIP() << error.what();
+  }
+  EXPECT_EQ(rounded, gradients(configs::Backward::bf16, 3));
+  for (const auto& [name, tensor] : exact) {
+    double length = 0, change = 0;
+    for (std::size_t i = 0; i < tensor.data.size(); ++i) {
+      length += std::pow(tensor.data[i], 2);
+      change += std::pow(tensor.data[i] - rounded.at(name).data[i], 2);
+    }
+    EXPECT_LE(std::sqrt(change), 0.01 * std::sqrt(length)) << name;
+    const bool behind_float_only = name == "e.bias";
+    EXPECT_EQ(change == 0, behind_float_only || length == 0) << name;
+  }
+}
 
 }  // namespace
 }  // namespace kintsugi

@@ -344,8 +344,9 @@ TEST(TrainerGraph, ACheckpointKnowsTheGraph) {
     const std::vector<float> some(network.stages.size(), 0.5F);
     workloads::ActivationScales scales{some, some, some};
     scales.second_input[3] = second;
-    return training::run_identity(network, workloads::initial_parameters(network, 1), images, {}, {},
-                                  training::ChipInTheLoop{&device, scales});
+    return training::run_identity(network,
+                                  training::parameters_digest(workloads::initial_parameters(network, 1)),
+                                  images, {}, {}, training::ChipInTheLoop{&device, scales});
   };
   const std::string one = identity("c", 0.1);
   EXPECT_EQ(one, identity("c", 0.1));
