@@ -86,18 +86,20 @@ void LayerPlan::choose_chunk(const configs::ChipConfig& chip) {
 
 std::pair<std::int64_t, std::int64_t> LayerPlan::slab(const Range& m) const {
   const LayerShape& s = shape();
-  const std::int64_t row_bytes = s.in_w * s.in_c, pixels = s.out_h() * s.out_w();
-  const auto first_row = [&](std::int64_t position) {
-    const std::int64_t y = position % pixels / s.out_w() * s.stride - s.padding;
-    return position / pixels * s.in_h + std::clamp<std::int64_t>(y, 0, s.in_h);
+  // Rows of the input map, over all images, that a row of positions reads; empty if its windows lie in the
+  // padding.
+  const auto rows_of = [&](std::int64_t out_row) {
+    const std::int64_t image = out_row / s.out_h(), top = out_row % s.out_h() * s.stride - s.padding;
+    return std::pair{image * s.in_h + std::max<std::int64_t>(top, 0),
+                     image * s.in_h + std::min(top + s.kernel_h, s.in_h)};
   };
-  const auto end_row = [&](std::int64_t position) {
-    const std::int64_t y = position % pixels / s.out_w() * s.stride - s.padding + s.kernel_h;
-    return position / pixels * s.in_h + std::clamp<std::int64_t>(y, 0, s.in_h);
-  };
-  // At least one row, also where a chunk reads nothing but padding.
-  const std::int64_t begin = std::min(first_row(m.begin), s.batch * s.in_h - 1);
-  return {begin * row_bytes, std::max(begin + 1, end_row(m.begin + m.count - 1)) * row_bytes};
+  std::int64_t first = m.begin / s.out_w(), last = (m.begin + m.count - 1) / s.out_w();
+  const auto reads = [&](std::int64_t out_row) { return rows_of(out_row).first < rows_of(out_row).second; };
+  while (first <= last && !reads(first)) ++first;
+  while (first <= last && !reads(last)) --last;
+  if (first > last) return {0, 0};
+  const std::int64_t row_bytes = s.in_w * s.in_c;
+  return {rows_of(first).first * row_bytes, rows_of(last).second * row_bytes};
 }
 
 std::int64_t LayerPlan::largest_slab() const {
@@ -118,10 +120,15 @@ std::int64_t LayerPlan::largest_output() const {
 }
 
 void LayerPlan::place_input() {
-  if (input_in_buffer_ || slabs_) return;
+  if (input_in_buffer_) return;
   std::int64_t have = 0;
-  for (const Range& m : tiling_.m_chunks) {
-    const std::int64_t end = slab(m).second;
+  for (std::int64_t chunk = 0; chunk < std::ssize(tiling_.m_chunks); ++chunk) {
+    const auto [begin, end] = slab(tiling_.m_chunks[static_cast<std::size_t>(chunk)]);
+    if (slabs_) {
+      if (end > begin) reading_chunks_.push_back(chunk);
+      fetches_needed_.push_back(std::ssize(reading_chunks_));
+      continue;
+    }
     if (end > have) {
       // What no position reads (rows that a stride skips at the start) comes along.
       fetches_.push_back({have, end - have});
@@ -154,14 +161,23 @@ std::vector<memory::Run> LayerPlan::weights(std::int64_t tile, std::int64_t slot
 }
 
 std::int64_t LayerPlan::activation_requests() const {
-  return input_in_buffer_ ? 0 : slabs_ ? blocks() : std::ssize(fetches_);
+  if (input_in_buffer_) return 0;
+  if (!slabs_) return std::ssize(fetches_);
+  return blocks() / std::ssize(tiling_.m_chunks) * std::ssize(reading_chunks_);
+}
+
+std::int64_t LayerPlan::block_of_request(std::int64_t request) const {
+  const std::int64_t reading = std::ssize(reading_chunks_);
+  return request / reading * std::ssize(tiling_.m_chunks) +
+         reading_chunks_[static_cast<std::size_t>(request % reading)];
 }
 
 std::vector<memory::Run> LayerPlan::activations(std::int64_t request) const {
   if (slabs_) {
-    const auto [begin, end] = slab(m_of(request));
+    const std::int64_t block = block_of_request(request);
+    const auto [begin, end] = slab(m_of(block));
     return {{launch_.activations + static_cast<std::uint64_t>(begin),
-             space_ + static_cast<std::uint64_t>(request % 2 * slab_bytes_), end - begin}};
+             space_ + static_cast<std::uint64_t>(block % 2 * slab_bytes_), end - begin}};
   }
   const Range& range = fetches_[static_cast<std::size_t>(request)];
   const auto offset = static_cast<std::uint64_t>(range.begin);
@@ -170,10 +186,11 @@ std::vector<memory::Run> LayerPlan::activations(std::int64_t request) const {
 
 std::int64_t LayerPlan::activations_needed(std::int64_t block) const {
   if (input_in_buffer_) return 0;
-  if (slabs_) return block + 1;
+  const std::int64_t chunks = std::ssize(tiling_.m_chunks), chunk = block % chunks, pass = block / chunks;
+  const std::int64_t in_pass = fetches_needed_[static_cast<std::size_t>(chunk)];
+  if (slabs_) return pass * std::ssize(reading_chunks_) + in_pass;
   // The first pass over the stream brings everything.
-  const std::int64_t chunk = std::min(block, std::ssize(tiling_.m_chunks) - 1);
-  return fetches_needed_[static_cast<std::size_t>(chunk)];
+  return pass == 0 ? in_pass : std::ssize(fetches_);
 }
 
 std::int64_t LayerPlan::pooled_before(std::int64_t m) const {

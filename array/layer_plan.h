@@ -58,9 +58,11 @@ class LayerPlan {
   std::vector<memory::Run> weights(std::int64_t tile, std::int64_t slot) const;
 
   // ---- Activations: requests for what is not in the unified buffer yet ----
-  bool slabs() const { return slabs_; }  // a request per block, in two places by turns; else once for all
+  bool slabs() const { return slabs_; }  // requests per block, in two places by turns; else once for all
   std::int64_t activation_requests() const;
   std::vector<memory::Run> activations(std::int64_t request) const;
+  // With slabs: the block that a request is for.
+  std::int64_t block_of_request(std::int64_t request) const;
   // How many requests must be complete before a stream of this block can be read.
   std::int64_t activations_needed(std::int64_t block) const;
 
@@ -99,8 +101,10 @@ class LayerPlan {
   std::int64_t slab_bytes_ = 0;     // distance of the two slabs
   std::int64_t staging_ = 0;        // offset of the staging in the working space
   std::int64_t staging_bytes_ = 0;  // distance of its two halves
-  // Whole input: requests as byte ranges, and how many of them an m-chunk needs.
+  // Whole input: requests as byte ranges, and how many of them an m-chunk needs. Slabs: the m-chunks that
+  // read anything (those whose windows lie in the padding do not), and how many of them stand up to a chunk.
   std::vector<Range> fetches_;
+  std::vector<std::int64_t> reading_chunks_;
   std::vector<std::int64_t> fetches_needed_;
 };
 

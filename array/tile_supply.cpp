@@ -147,8 +147,9 @@ std::optional<std::int64_t> TileSupply::weights_ready() const {
 std::optional<std::int64_t> TileSupply::activations_ready() const {
   const Channel& activations = channel(Kind::activations);
   if (activations.issued == plan_->activation_requests()) return std::nullopt;
-  if (!plan_->slabs() || activations.issued < 2) return activations.since;
-  const std::int64_t before = activations.issued - 2;
+  if (!plan_->slabs()) return activations.since;
+  const std::int64_t before = plan_->block_of_request(activations.issued) - 2;
+  if (before < 0) return activations.since;
   if (before >= std::ssize(block_fed_)) return std::nullopt;
   return std::max(activations.since, block_fed_[static_cast<std::size_t>(before)]);
 }

@@ -29,10 +29,10 @@ std::string percent(std::int64_t part, std::int64_t whole) {
 void write_cut_test_set(const std::filesystem::path& folder, const workloads::ImageSet& images) {
   if (std::filesystem::exists(folder / "labels.npy")) return;
   std::filesystem::create_directories(folder);
-  workloads::write_npy(
-      folder / "images.npy",
-      workloads::Tensor<std::uint8_t>(
-          {images.size(), images.shape.channels, images.shape.height, images.shape.width}, images.pixels));
+  workloads::write_npy(folder / "images.npy",
+                       workloads::Tensor<std::uint8_t>(
+                           {images.size(), images.shape.channels, images.shape.height, images.shape.width},
+                           {images.pixels.begin(), images.pixels.end()}));
   workloads::write_npy(folder / "labels.npy",
                        workloads::Tensor<std::int32_t>({images.size()}, images.labels));
 }

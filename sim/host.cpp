@@ -63,6 +63,9 @@ void Host::serve() {
       error_ = std::current_exception();
     }
     operation_ = nullptr;
+    // Not until the platform falls idle: weights fetched ahead for the next job may be on their way, and that
+    // job starts in the cycle in which the last one ended.
+    sc_core::sc_pause();
   }
 }
 

@@ -32,9 +32,11 @@ BatchSource::BatchSource(const workloads::Network& network, const workloads::Ima
   workloads::ImageSet ramp;
   ramp.shape = {channels, 16, 16};
   ramp.labels = {0};
+  std::vector<std::uint8_t> values;
   for (std::int64_t c = 0; c < channels; ++c) {
-    for (int v = 0; v < 256; ++v) ramp.pixels.push_back(static_cast<std::uint8_t>(v));
+    for (int v = 0; v < 256; ++v) values.push_back(static_cast<std::uint8_t>(v));
   }
+  ramp.pixels = std::move(values);
   value_of_pixel_.resize(channels * 256);
   workloads::normalize(ramp, 0, 1, network.input, value_of_pixel_);
   changes_.resize(batch);

@@ -24,10 +24,11 @@ std::string digest(const std::map<std::string, Tensor<T>>& tensors) {
   return common::sha256(text);
 }
 
-template <class T>
-std::string digest(const std::vector<T>& values) {
+// Of values that lie one after the other.
+template <class Values>
+std::string digest_all(const Values& values) {
   return common::sha256(
-      std::string_view(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)));
+      std::string_view(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(*values.data())));
 }
 
 std::string list(const std::vector<double>& values) {
@@ -81,13 +82,14 @@ std::string run_identity(const workloads::Network& network, const workloads::Par
   text += fmt::format("total {} seed {} stream {} tag {}\n", stretched ? options.total_steps : 0,
                       options.seed, options.stream, options.tag);
   text += "start " + digest(start) + "\nmasks " + digest(masks) + '\n';
-  text += fmt::format("images {} {} {}\n", images.size(), digest(images.pixels), digest(images.labels));
+  text +=
+      fmt::format("images {} {} {}\n", images.size(), digest_all(images.pixels), digest_all(images.labels));
   if (chip) {
     const configs::ChipConfig& c = chip->accelerator->chip();
     text += fmt::format("chip {}x{} accumulator {} mapping {} scales {} {}\n", c.array.rows, c.array.cols,
-                        c.array.accumulator_bits, static_cast<int>(c.convolution), digest(chip->scales.input),
-                        digest(chip->scales.before_average));
-    if (!chip->scales.second_input.empty()) text += "second " + digest(chip->scales.second_input) + '\n';
+                        c.array.accumulator_bits, static_cast<int>(c.convolution),
+                        digest_all(chip->scales.input), digest_all(chip->scales.before_average));
+    if (!chip->scales.second_input.empty()) text += "second " + digest_all(chip->scales.second_input) + '\n';
   }
   return common::sha256(text);
 }

@@ -33,19 +33,29 @@ ImageSet ImageSet::first(std::int64_t n) const {
   return {name,
           shape,
           classes,
-          {pixels.begin(), pixels.begin() + count * shape.count()},
+          pixels.part(0, static_cast<std::size_t>(count * shape.count())),
           {labels.begin(), labels.begin() + count}};
 }
 
 ImageSet ImageSet::select(std::span<const std::int64_t> indices) const {
   ImageSet out{name, shape, classes, {}, {}};
-  out.pixels.reserve(indices.size() * static_cast<std::size_t>(shape.count()));
   out.labels.reserve(indices.size());
+  for (const std::int64_t i : indices) out.labels.push_back(labels[i]);
+  const auto bytes = static_cast<std::size_t>(shape.count());
+  const auto breaks = std::adjacent_find(indices.begin(), indices.end(),
+                                         [](std::int64_t a, std::int64_t b) { return b != a + 1; });
+  if (breaks == indices.end()) {
+    if (!indices.empty())
+      out.pixels = pixels.part(static_cast<std::size_t>(indices.front()) * bytes, indices.size() * bytes);
+    return out;
+  }
+  std::vector<std::uint8_t> chosen;
+  chosen.reserve(indices.size() * bytes);
   for (const std::int64_t i : indices) {
     const auto pixels_of = image(i);
-    out.pixels.insert(out.pixels.end(), pixels_of.begin(), pixels_of.end());
-    out.labels.push_back(labels[i]);
+    chosen.insert(chosen.end(), pixels_of.begin(), pixels_of.end());
   }
+  out.pixels = std::move(chosen);
   return out;
 }
 
@@ -72,9 +82,10 @@ ImageSet random_image_set(const configs::RandomImages& config, const Network& ne
   set.name = "random images";
   set.shape = network.input_shape();
   set.classes = network.classes;
-  set.pixels.resize(static_cast<std::size_t>(config.images * set.shape.count()));
+  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(config.images * set.shape.count()));
   common::RandomStream random(config.seed, "random-images");
-  for (std::uint8_t& pixel : set.pixels) pixel = static_cast<std::uint8_t>(random.next() >> 56);
+  for (std::uint8_t& pixel : pixels) pixel = static_cast<std::uint8_t>(random.next() >> 56);
+  set.pixels = std::move(pixels);
   set.labels.assign(static_cast<std::size_t>(config.images), 0);
   return set;
 }

@@ -10,6 +10,7 @@
 
 #include "configs/workload.h"
 #include "workloads/network.h"
+#include "workloads/pixels.h"
 
 namespace kintsugi::workloads {
 
@@ -17,13 +18,14 @@ struct ImageSet {
   std::string name;
   FeatureShape shape;
   std::int64_t classes = 0;
-  std::vector<std::uint8_t> pixels;  // N×C×H×W
+  Pixels pixels;                     // N×C×H×W
   std::vector<std::int32_t> labels;  // N
 
   std::int64_t size() const { return static_cast<std::int64_t>(labels.size()); }
   std::span<const std::uint8_t> image(std::int64_t i) const {
     return {pixels.data() + i * shape.count(), static_cast<std::size_t>(shape.count())};
   }
+  // Both share the pixels where the images chosen follow each other, and copy them otherwise.
   ImageSet first(std::int64_t n) const;
   ImageSet select(std::span<const std::int64_t> indices) const;
 };

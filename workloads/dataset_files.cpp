@@ -142,8 +142,8 @@ ImageSet load_fashion_mnist(const fs::path& folder, configs::Split split) {
   set.name = "fashion-mnist";
   set.shape = {1, images.shape[1], images.shape[2]};
   set.classes = kClasses;
-  set.pixels.assign(images.bytes.begin() + static_cast<std::ptrdiff_t>(images.data_begin),
-                    images.bytes.end());
+  set.pixels = std::vector<std::uint8_t>(
+      images.bytes.begin() + static_cast<std::ptrdiff_t>(images.data_begin), images.bytes.end());
   set.labels.reserve(labels.shape[0]);
   for (std::size_t i = labels.data_begin; i < labels.bytes.size(); ++i)
     set.labels.push_back(static_cast<unsigned char>(labels.bytes[i]));
@@ -162,6 +162,8 @@ ImageSet load_cifar10(const fs::path& folder, configs::Split split) {
   set.name = "cifar-10";
   set.shape = {3, 32, 32};
   set.classes = kClasses;
+  std::vector<std::uint8_t> all;
+  all.reserve(files.size() * kRecords * kPixels);
   for (const std::string& name : files) {
     const fs::path file = folder / name;
     std::error_code code;
@@ -179,17 +181,18 @@ ImageSet load_cifar10(const fs::path& folder, configs::Split split) {
     for (std::size_t at = 0; at < bytes.size(); at += kRecord) {
       set.labels.push_back(static_cast<unsigned char>(bytes[at]));
       const auto pixels = bytes.begin() + static_cast<std::ptrdiff_t>(at) + 1;
-      set.pixels.insert(set.pixels.end(), pixels, pixels + kPixels);
+      all.insert(all.end(), pixels, pixels + kPixels);
       if (set.labels.back() >= kClasses)
         fail(file, fmt::format("record {} has label {}, outside 0 … {}; the file is damaged, get it again",
                                at / kRecord, set.labels.back(), kClasses - 1));
     }
   }
+  set.pixels = std::move(all);
   return set;
 }
 
 ImageSet load_npy_pair(const fs::path& image_file, const fs::path& label_file) {
-  Tensor<std::uint8_t> images = read_npy<std::uint8_t>(image_file);
+  const MappedNpy images = map_npy(image_file);
   Tensor<std::int32_t> labels = read_npy_labels(label_file);
   const std::size_t rank = images.shape.size();
   if (rank != 3 && rank != 4)
@@ -198,7 +201,7 @@ ImageSet load_npy_pair(const fs::path& image_file, const fs::path& label_file) {
   if (images.shape[0] != labels.shape[0])
     fail(label_file, fmt::format("{} labels, but {} holds {} images", labels.shape[0], image_file.string(),
                                  images.shape[0]));
-  if (images.shape[0] == 0 || images.count() == 0) fail(image_file, "the array holds no images");
+  if (images.shape[0] == 0 || images.bytes.size() == 0) fail(image_file, "the array holds no images");
   ImageSet set;
   set.name = image_file.string();
   if (rank == 3)
@@ -206,7 +209,7 @@ ImageSet load_npy_pair(const fs::path& image_file, const fs::path& label_file) {
   else
     set.shape = {images.shape[1], images.shape[2], images.shape[3]};
   set.classes = std::int64_t{*std::max_element(labels.data.begin(), labels.data.end())} + 1;
-  set.pixels = std::move(images.data);
+  set.pixels = images.bytes;
   set.labels = std::move(labels.data);
   return set;
 }

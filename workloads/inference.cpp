@@ -151,9 +151,19 @@ class Runner {
       if (network_.stages[n].on_chip())
         launch.next = array::NextWeights{network_.stages[n].layer_shape(count), places_[n].weights};
     if (hooks_.begin) hooks_.begin(report.layer);
-    const array::LaunchReport cost = device_.launch(launch);
+    const array::LaunchReport cost = launched(launch, report.layer);
     if (hooks_.end) hooks_.end(cost.cycles);
     add_launch(report, launch, cost, device_.chip());
+  }
+
+  // What the device refuses is said with the layer's name.
+  template <class Launch>
+  array::LaunchReport launched(const Launch& launch, const std::string& layer) {
+    try {
+      return device_.launch(launch);
+    } catch (const common::InputError& error) {
+      throw common::InputError(fmt::format("layer '{}': {}", layer, error.what()));
+    }
   }
 
   void launch_on_activation_unit(std::size_t s, std::int64_t count, LayerReport& report) {
@@ -181,7 +191,7 @@ class Runner {
     for (std::int64_t done = 0; done < rows; done += launch.rows) {
       launch.rows = std::min(at_once, rows - done);
       if (hooks_.begin) hooks_.begin(report.layer);
-      const array::LaunchReport cost = device_.launch(launch);
+      const array::LaunchReport cost = launched(launch, report.layer);
       if (hooks_.end) hooks_.end(cost.cycles);
       add_launch(report, cost, device_.chip());
       const auto bytes = static_cast<DeviceAddress>(launch.rows * launch.channels);

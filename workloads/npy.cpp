@@ -161,9 +161,9 @@ class NpyFile {
     return same_descr(header_.descr, dtype_code<T>());
   }
 
-  // The values, whose dtype the caller has checked.
+  // Number of values of a type that the caller has checked; refused if the file does not hold them.
   template <class T>
-  std::vector<T> values() {
+  std::size_t count() const {
     if (header_.fortran_order)
       fail(
           fmt::format("the array is in Fortran order, C order is needed; save it with "
@@ -183,11 +183,19 @@ class NpyFile {
           "the header announces {} values of {} bytes, but {} bytes follow it; the file is damaged or "
           "truncated",
           shape_text(), sizeof(T), have));
-    std::vector<T> values(count);
-    stream_.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(have));
+    return count;
+  }
+
+  template <class T>
+  std::vector<T> values() {
+    std::vector<T> values(count<T>());
+    stream_.read(reinterpret_cast<char*>(values.data()),
+                 static_cast<std::streamsize>(values.size() * sizeof(T)));
     if (!stream_) fail("cannot read the file to its end");
     return values;
   }
+
+  Pixels mapped() const { return Pixels::map(path_, data_begin_, count<std::uint8_t>()); }
 
   [[noreturn]] void wrong_dtype(const std::string& needed, const std::string& numpy_type) const {
     fail(fmt::format(
@@ -288,6 +296,12 @@ Tensor<T> read_npy(const std::filesystem::path& path) {
   if (!file.holds<T>()) file.wrong_dtype(dtype_name<T>(), fmt::format("np.{}", dtype_name<T>()));
   std::vector<T> values = file.values<T>();
   return Tensor<T>(file.header().shape, std::move(values));
+}
+
+MappedNpy map_npy(const std::filesystem::path& path) {
+  const NpyFile file(path);
+  if (!file.holds<std::uint8_t>()) file.wrong_dtype("uint8", "np.uint8");
+  return {file.header().shape, file.mapped()};
 }
 
 Tensor<std::int32_t> read_npy_labels(const std::filesystem::path& path) {

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <vector>
 
+#include "workloads/pixels.h"
 #include "workloads/tensor.h"
 
 namespace kintsugi::workloads {
@@ -13,6 +15,13 @@ namespace kintsugi::workloads {
 // magic, Fortran order, big-endian, a header that does not match the file's length.
 template <class T>
 Tensor<T> read_npy(const std::filesystem::path& file);
+
+// The same checks for a uint8 array that stays in its file.
+struct MappedNpy {
+  std::vector<std::int64_t> shape;
+  Pixels bytes;
+};
+MappedNpy map_npy(const std::filesystem::path& file);
 
 // Class labels: any integer dtype of rank 1, values 0 … 2^31−1.
 Tensor<std::int32_t> read_npy_labels(const std::filesystem::path& file);

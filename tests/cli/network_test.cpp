@@ -171,8 +171,9 @@ TEST_F(ResidualRun, SaysThatWeightsAreRandom) {
 TEST_F(ResidualRun, Trains) {
   for (const auto& [name, count] : {std::pair{"train", 500}, std::pair{"test", 200}}) {
     const auto set = testing::random_images(count, {2, 9, 7}, 4, static_cast<std::uint64_t>(count));
-    workloads::write_npy(folder_ / fmt::format("{}.npy", name),
-                         workloads::Tensor<std::uint8_t>({count, 2, 9, 7}, set.pixels));
+    workloads::write_npy(
+        folder_ / fmt::format("{}.npy", name),
+        workloads::Tensor<std::uint8_t>({count, 2, 9, 7}, {set.pixels.begin(), set.pixels.end()}));
     workloads::write_npy(folder_ / fmt::format("{}_labels.npy", name),
                          workloads::Tensor<std::int32_t>({count}, set.labels));
   }

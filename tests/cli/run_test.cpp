@@ -274,8 +274,9 @@ class RunNetwork : public Run {
     parameters_ = workloads::initial_parameters(network_, 3);
     workloads::write_parameters(folder_ / "float.safetensors", parameters_);
     images_ = testing::random_images(kImages, {1, 8, 8}, 4, 5);
-    workloads::write_npy(folder_ / "images.npy",
-                         workloads::Tensor<std::uint8_t>({kImages, 1, 8, 8}, images_.pixels));
+    workloads::write_npy(
+        folder_ / "images.npy",
+        workloads::Tensor<std::uint8_t>({kImages, 1, 8, 8}, {images_.pixels.begin(), images_.pixels.end()}));
     workloads::write_npy(folder_ / "labels.npy", workloads::Tensor<std::int32_t>({kImages}, images_.labels));
     for (const char* name : {"float", "deployed"}) {
       write(fmt::format("{}.yaml", name),

@@ -42,8 +42,9 @@ class Train : public ::testing::Test {
           "    - {row: 5, col: 0, site: adder, bit: 20, stuck_at: 1}\n");
     for (const auto& [name, count] : {std::pair{"train", 700}, std::pair{"test", 300}}) {
       const auto set = testing::random_images(count, {1, 8, 8}, 4, static_cast<std::uint64_t>(count));
-      workloads::write_npy(folder_ / fmt::format("{}.npy", name),
-                           workloads::Tensor<std::uint8_t>({count, 1, 8, 8}, set.pixels));
+      workloads::write_npy(
+          folder_ / fmt::format("{}.npy", name),
+          workloads::Tensor<std::uint8_t>({count, 1, 8, 8}, {set.pixels.begin(), set.pixels.end()}));
       workloads::write_npy(folder_ / fmt::format("{}_labels.npy", name),
                            workloads::Tensor<std::int32_t>({count}, set.labels));
     }

@@ -114,14 +114,16 @@ inline workloads::ImageSet random_images(std::int64_t count, const workloads::Fe
   set.shape = shape;
   set.classes = classes;
   common::RandomStream random(seed, "test-images");
+  std::vector<std::uint8_t> pixels;
   for (std::int64_t i = 0; i < count; ++i) {
     const auto label = static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(classes)));
     set.labels.push_back(label);
     for (std::int64_t j = 0; j < shape.count(); ++j) {
       const std::uint64_t base = j * classes / shape.count() == label ? 120 : 0;
-      set.pixels.push_back(static_cast<std::uint8_t>(base + random.below(136)));
+      pixels.push_back(static_cast<std::uint8_t>(base + random.below(136)));
     }
   }
+  set.pixels = std::move(pixels);
   return set;
 }
 

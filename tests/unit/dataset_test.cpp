@@ -203,12 +203,39 @@ TEST_F(Dataset, NpyPairs) {
 
 ImageSet numbered(std::int64_t n) {
   ImageSet set{"numbered", {1, 1, 2}, 10, {}, {}};
+  std::vector<std::uint8_t> pixels;
   for (std::int64_t i = 0; i < n; ++i) {
-    set.pixels.push_back(static_cast<std::uint8_t>(i));
-    set.pixels.push_back(static_cast<std::uint8_t>(i + 100));
+    pixels.push_back(static_cast<std::uint8_t>(i));
+    pixels.push_back(static_cast<std::uint8_t>(i + 100));
     set.labels.push_back(static_cast<std::int32_t>(i));
   }
+  set.pixels = std::move(pixels);
   return set;
+}
+
+// Nothing is copied but what is chosen out of order.
+TEST_F(Dataset, PartsShareTheirPixels) {
+  const ImageSet all = numbered(10);
+  EXPECT_EQ(all.first(4).pixels.data(), all.pixels.data());
+  const std::vector<std::int64_t> run = {3, 4, 5}, holes = {3, 5};
+  EXPECT_EQ(all.select(run).pixels.data(), all.pixels.data() + 6);
+  EXPECT_EQ(all.select(run).size(), 3);
+  EXPECT_NE(all.select(holes).pixels.data(), all.pixels.data() + 6);
+  EXPECT_EQ(all.select(holes).pixels[2], 5);
+  // Parts outlive the whole.
+  Pixels part;
+  {
+    const ImageSet whole = numbered(10);
+    part = whole.select(run).pixels;
+  }
+  EXPECT_EQ(part[1], 103);
+
+  write_npy(folder_ / "x.npy", Tensor<std::uint8_t>({2, 3}, {1, 2, 3, 4, 5, 6}));
+  const MappedNpy mapped = map_npy(folder_ / "x.npy");
+  EXPECT_EQ(mapped.shape, (std::vector<std::int64_t>{2, 3}));
+  EXPECT_EQ(std::vector<int>(mapped.bytes.begin(), mapped.bytes.end()), (std::vector{1, 2, 3, 4, 5, 6}));
+  write_npy(folder_ / "i.npy", Tensor<std::int8_t>({2}, {1, 2}));
+  EXPECT_THAT(input_error([&] { map_npy(folder_ / "i.npy"); }), HasSubstr("holds int8, uint8 is needed"));
 }
 
 TEST_F(Dataset, HoldOut) {
@@ -233,7 +260,7 @@ TEST_F(Dataset, HoldOut) {
 }
 
 TEST_F(Dataset, Normalize) {
-  ImageSet set{"x", {2, 1, 2}, 2, {0, 255, 10, 20, 1, 2, 3, 4}, {0, 1}};
+  ImageSet set{"x", {2, 1, 2}, 2, std::vector<std::uint8_t>{0, 255, 10, 20, 1, 2, 3, 4}, {0, 1}};
   configs::InputConfig input;
   std::vector<float> out(4);
   normalize(set, 1, 1, input, out);  // without mean and std: pixel / 255

@@ -311,7 +311,11 @@ TEST(Trainer, ACheckpointContinuesWithTheSameBytes) {
   EXPECT_TRUE(refused([](Scene& s) { s.options.sgd.learning_rate = 0.06; }));
   EXPECT_TRUE(refused([](Scene& s) { s.options.total_steps = 41; }));
   EXPECT_TRUE(refused([](Scene& s) { s.start.at("f2.bias").data[0] += 1e-3F; }));
-  EXPECT_TRUE(refused([](Scene& s) { s.images.pixels[17] ^= 1; }));
+  EXPECT_TRUE(refused([](Scene& s) {
+    std::vector<std::uint8_t> changed(s.images.pixels.begin(), s.images.pixels.end());
+    changed[17] ^= 1;
+    s.images.pixels = std::move(changed);
+  }));
   EXPECT_TRUE(refused([](Scene& s) { s.options.tag = "another fault map"; }));
   EXPECT_TRUE(refused([](Scene& s) { s.scales.input[1] *= 1.5F; }));
   EXPECT_FALSE(refused([](Scene&) {}));

@@ -87,10 +87,12 @@ workloads::ImageSet numbered_images(std::int64_t count) {
   workloads::ImageSet set;
   set.shape = {1, 2, 2};
   set.classes = 2;
+  std::vector<std::uint8_t> pixels;
   for (std::int64_t i = 0; i < count; ++i) {
     set.labels.push_back(static_cast<std::int32_t>(i % 2));
-    for (int j = 0; j < 4; ++j) set.pixels.push_back(static_cast<std::uint8_t>(j == 0 ? i : 0));
+    for (int j = 0; j < 4; ++j) pixels.push_back(static_cast<std::uint8_t>(j == 0 ? i : 0));
   }
+  set.pixels = std::move(pixels);
   return set;
 }
 
