@@ -24,6 +24,7 @@ struct Reduction {
   const std::int32_t* taps;
   std::int64_t count;
   std::int64_t quads;
+  std::int64_t tap_bytes;  // of a panel's weights for one tap
 };
 
 // Rows × (16·Vectors) sums in registers. `last` masks the last vector's columns.
@@ -38,9 +39,8 @@ template <int Rows, int Vectors>
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) sum[i][v] = first;
   }
-  const std::int64_t tap_bytes = reduction.quads * 4 * kPanel;
   for (std::int64_t t = 0; t < reduction.count; ++t) {
-    const std::int8_t* b = panel + reduction.taps[t] * tap_bytes;
+    const std::int8_t* b = panel + reduction.taps[t] * reduction.tap_bytes;
     const std::int64_t offset = reduction.offsets[t];
     const std::int8_t* a[Rows];
 #pragma GCC unroll 16
@@ -157,6 +157,13 @@ void flip_top_bits(const std::int8_t* a, std::int64_t count, std::int64_t from, 
     depth *= count;
     count = 1;
   }
+  if (padded == 4)  // an image's three channels: whole words, as long as there are four bytes to read
+    for (; (count - 1) * from + depth >= 4; --count, a += from, to += padded) {
+      std::uint32_t word;
+      std::memcpy(&word, a, sizeof word);
+      word ^= 0x80808080u;
+      std::memcpy(to, &word, sizeof word);
+    }
   for (std::int64_t i = 0; i < count; ++i, a += from, to += padded)
     for (std::int64_t j = 0; j < depth; ++j)
       to[j] = static_cast<std::int8_t>(static_cast<std::uint8_t>(a[j]) ^ 0x80u);
@@ -189,11 +196,11 @@ void WindowClasses::build(const LayerShape& shape) {
   for (const Axis& y : axis(shape.in_h, shape.kernel_h, shape.out_h()))
     for (const Axis& x : xs) {
       Class& one = classes_.emplace_back();
-      for (std::int64_t ky = y.first; ky < y.last; ++ky)
-        for (std::int64_t kx = x.first; kx < x.last; ++kx) {
-          one.taps.push_back(static_cast<std::int32_t>(ky * shape.kernel_w + kx));
-          one.tap_offsets.push_back((ky * shape.in_w + kx) * pixel);
-        }
+      one.run = x.last - x.first;
+      for (std::int64_t ky = y.first; ky < y.last; ++ky) {
+        one.taps.push_back(static_cast<std::int32_t>(ky * shape.kernel_w + x.first));
+        one.tap_offsets.push_back((ky * shape.in_w + x.first) * pixel);
+      }
       for (const std::int64_t oy : y.positions)
         for (const std::int64_t ox : x.positions) {
           one.positions.push_back(static_cast<std::int32_t>(oy * shape.out_w() + ox));
@@ -226,12 +233,14 @@ void vnni_convolution(const PackedWeights& weights, Panels panels, const WindowC
     for (const WindowClasses::Class& one : windows.classes()) {
       const std::size_t rows = one.positions.size() * static_cast<std::size_t>(count);
       std::ranges::fill(scratch.start, 0);
-      for (const std::int32_t tap : one.taps) {
-        const std::int32_t* start = weights.start(p, tap);
-        for (std::int64_t c = 0; c < kPanel; ++c) scratch.start[c] += start[c];
-      }
+      for (const std::int32_t first : one.taps)
+        for (std::int64_t tap = first; tap < first + one.run; ++tap) {
+          const std::int32_t* start = weights.start(p, tap);
+          for (std::int64_t c = 0; c < kPanel; ++c) scratch.start[c] += start[c];
+        }
       const Reduction reduction{one.tap_offsets.data(), one.taps.data(),
-                                static_cast<std::int64_t>(one.taps.size()), weights.quads()};
+                                static_cast<std::int64_t>(one.taps.size()), weights.quads() * one.run,
+                                weights.quads() * 4 * kPanel};
       run_panel(weights, p, reduction, scratch.start.data(), std::span(scratch.rows).subspan(at, rows),
                 std::span(scratch.outs).subspan(at, rows));
       at += rows;
@@ -243,7 +252,7 @@ void vnni_gemm(const PackedWeights& weights, Panels panels, std::int64_t m, cons
                std::int64_t lda, std::int32_t* c, std::int64_t ldc, ProductScratch& scratch) {
   const std::int64_t none = 0;
   const std::int32_t tap = 0;
-  const Reduction reduction{&none, &tap, 1, weights.quads()};
+  const Reduction reduction{&none, &tap, 1, weights.quads(), weights.quads() * 4 * kPanel};
   // Rows that stay in the second-level cache while all panels pass.
   const std::int64_t padded = weights.quads() * 4;
   const std::int64_t block = std::clamp<std::int64_t>(kBlockBytes / padded / 12 * 12, 12, 1152);

@@ -46,7 +46,8 @@ class PackedWeights {
 class WindowClasses {
  public:
   struct Class {
-    std::vector<std::int32_t> taps;  // indices, ascending
+    std::vector<std::int32_t> taps;  // the first inside the image in each line of the window
+    std::int64_t run = 0;            // taps inside in each line; they are neighbours in memory
     std::vector<std::int64_t>
         tap_offsets;  // in a flipped image, from a window's corner (which may lie outside)
     std::vector<std::int32_t> positions;  // of the output map
