@@ -50,20 +50,22 @@ void micro_kernel_avx2(std::int64_t pairs, const std::int16_t* a, const std::int
   }
 }
 
-// The same without intrinsics.
+// The same without intrinsics, row by row: with the rows inside, GCC 12 vectorises across them and reads
+// beyond the last.
 template <int Rows>
 void micro_kernel_portable(std::int64_t pairs, const std::int16_t* a, const std::int16_t* panel,
                            std::int64_t columns, std::int32_t* c, std::int64_t ldc) {
-  std::uint32_t sum[Rows][kPanel] = {};
-  for (std::int64_t p = 0; p < pairs; ++p)
-    for (int i = 0; i < Rows; ++i) {
-      const std::int32_t low = a[(i * pairs + p) * 2], high = a[(i * pairs + p) * 2 + 1];
+  for (int i = 0; i < Rows; ++i) {
+    std::uint32_t sum[kPanel] = {};
+    const std::int16_t* row = a + i * pairs * 2;
+    for (std::int64_t p = 0; p < pairs; ++p) {
+      const std::int32_t low = row[2 * p], high = row[2 * p + 1];
       for (std::int64_t j = 0; j < kPanel; ++j)
-        sum[i][j] += static_cast<std::uint32_t>(low * panel[(p * kPanel + j) * 2]) +
-                     static_cast<std::uint32_t>(high * panel[(p * kPanel + j) * 2 + 1]);
+        sum[j] += static_cast<std::uint32_t>(low * panel[(p * kPanel + j) * 2]) +
+                  static_cast<std::uint32_t>(high * panel[(p * kPanel + j) * 2 + 1]);
     }
-  for (int i = 0; i < Rows; ++i)
-    std::memcpy(c + i * ldc, sum[i], static_cast<std::size_t>(columns) * sizeof(std::int32_t));
+    std::memcpy(c + i * ldc, sum, static_cast<std::size_t>(columns) * sizeof(std::int32_t));
+  }
 }
 
 }  // namespace
