@@ -137,7 +137,9 @@ void PackedWeights::pack(const std::int8_t* weights, std::int64_t taps, std::int
           const std::int8_t* from = weights + (t * depth + 4 * q + i) * ld + p * kPanel;
           for (std::int64_t c = 0; c < columns; ++c) {
             to[4 * c + i] = from[c];
-            start[c] -= 128 * from[c];
+            // Wraps, as all sums do.
+            start[c] = static_cast<std::int32_t>(static_cast<std::uint32_t>(start[c]) -
+                                                 static_cast<std::uint32_t>(128 * from[c]));
           }
         }
       }

@@ -37,8 +37,10 @@ DmaEngine::DmaEngine(sc_core::sc_module_name name, int outstanding, std::uint64_
   SC_METHOD(arbitrate);
   sensitive << arbitrate_;
   dont_initialize();
-  for (int i = 0; i < outstanding; ++i) {
-    sc_core::sc_spawn([this] { work(); }, fmt::format("worker_{}", i).c_str());
+  buffers_.resize(outstanding_);
+  for (std::vector<std::byte>& buffer : buffers_) {
+    sc_core::sc_spawn([this, &buffer] { work(buffer); },
+                      fmt::format("worker_{}", &buffer - buffers_.data()).c_str());
   }
 }
 
@@ -67,8 +69,7 @@ void DmaEngine::arbitrate() {
   if (!queue_.empty()) work_.notify(sc_core::SC_ZERO_TIME);
 }
 
-void DmaEngine::work() {
-  std::vector<std::byte> data;
+void DmaEngine::work(std::vector<std::byte>& data) {
   for (;;) {
     while (queue_.empty()) sc_core::wait(work_);
     const JobHandle job = queue_.front();

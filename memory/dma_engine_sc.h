@@ -62,7 +62,8 @@ class DmaEngine : public sc_core::sc_module {
   using Socket = tlm_utils::simple_initiator_socket<DmaEngine, 64>;
 
   void arbitrate();
-  void work();
+  // A thread that serves transfers, with a buffer of its own.
+  void work(std::vector<std::byte>& data);
   void serve(JobHandle job, std::vector<std::byte>& data);
   // Both return false if a target refused, after fail().
   // `end`: when the last of its runs is over.
@@ -82,6 +83,8 @@ class DmaEngine : public sc_core::sc_module {
   std::optional<std::string> failure_;
   std::list<Job> jobs_;          // in flight, in the order of issue
   std::deque<JobHandle> queue_;  // those that no thread has taken up yet
+  // One a thread. Not on its stack, where leak checkers do not look when the simulation stops for good.
+  std::vector<std::vector<std::byte>> buffers_;
   sc_core::sc_event arbitrate_{"arbitrate_event"};
   sc_core::sc_event work_{"work_event"};
 };
