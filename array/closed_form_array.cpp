@@ -32,7 +32,7 @@ void ClosedFormArray::finish(std::int64_t cycle) {
   }
   while (!out_.empty() && out_.front() == cycle) {
     out_.pop_front();
-    supply_->stream_out(streams_out_++, cycle);
+    supply_->stream_out(streams_out_++);
   }
 }
 

@@ -109,7 +109,7 @@ void SupplyUnit::stream_fed(std::int64_t tile) {
 }
 
 void SupplyUnit::stream_out(std::int64_t tile) {
-  supply_.stream_out(tile, now() + 1);
+  supply_.stream_out(tile);
   settle_.notify(until(now() + 1, 2));
 }
 

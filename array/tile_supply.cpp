@@ -33,7 +33,7 @@ void TileSupply::begin(const LayerPlan& plan, const LayerPlan* next, std::int64_
   if (!ahead) weights.since = cycle;
   plan_ = &plan;
   next_ = memory_.layer_overlap ? next : nullptr;
-  start_ = end_cycle_ = cycle;
+  start_ = cycle;
   for (const Kind kind : {Kind::activations, Kind::outputs}) {
     channel(kind) = {};
     channel(kind).since = cycle;
@@ -101,9 +101,8 @@ void TileSupply::stream_fed(std::int64_t tile, std::int64_t cycle) {
   event(Lane::array_stream, stream_begin_, cycle, tile);
 }
 
-void TileSupply::stream_out(std::int64_t tile, std::int64_t cycle) {
+void TileSupply::stream_out(std::int64_t tile) {
   if (plan_->last_of_block(tile)) ++blocks_out_;
-  end_cycle_ = cycle;
 }
 
 // ---- For the activation unit ----
@@ -125,7 +124,6 @@ std::optional<TileSupply::Drain> TileSupply::settle(std::int64_t cycle) {
 void TileSupply::drained(std::int64_t block, std::int64_t cycle) {
   draining_ = false;
   ++blocks_drained_;
-  end_cycle_ = cycle;
   event(Lane::activation_unit, drain_begin_, cycle, block);
   if (!plan_->writes_dram()) return;
   const bool writes = plan_->output_bytes(block) > 0;
@@ -250,7 +248,6 @@ void TileSupply::request_complete(Kind kind, std::int64_t request, const Channel
       event(Lane::dma_activations, flight.begin, cycle, request, flight.bytes);
       return;
     case Kind::outputs:
-      end_cycle_ = cycle;
       event(Lane::dma_outputs, flight.begin, cycle, writes_[static_cast<std::size_t>(request)].block,
             flight.bytes);
       return;

@@ -32,8 +32,6 @@ class TileSupply final : public memory::TransferSource {
   // Everything is out, drained and written.
   bool finished() const;
   const LayerPlan* plan() const { return plan_; }
-  // The cycle in which it was.
-  std::int64_t end_cycle() const { return end_cycle_; }
 
   // ---- For the array ----
   bool weights_present(std::int64_t tile) const;
@@ -44,10 +42,10 @@ class TileSupply final : public memory::TransferSource {
   TileGate::Wait stream_wait(std::int64_t tile, std::int64_t cycle) const;
 
   void load_begun(std::int64_t tile, std::int64_t cycle);
-  void load_ended(std::int64_t tile, std::int64_t cycle);  // the first cycle after it; so are the next two
+  void load_ended(std::int64_t tile, std::int64_t cycle);  // the first cycle after it; so in stream_fed()
   void stream_begun(std::int64_t tile, std::int64_t cycle);
   void stream_fed(std::int64_t tile, std::int64_t cycle);
-  void stream_out(std::int64_t tile, std::int64_t cycle);
+  void stream_out(std::int64_t tile);
 
   // ---- For the activation unit ----
   struct Drain {
@@ -97,7 +95,7 @@ class TileSupply final : public memory::TransferSource {
   configs::MemoryConfig memory_;
   const LayerPlan* plan_ = nullptr;
   const LayerPlan* next_ = nullptr;
-  std::int64_t start_ = 0, end_cycle_ = 0;
+  std::int64_t start_ = 0;
   std::array<Channel, 3> channels_;
 
   // Weight FIFO. Request numbers of this layer start at the base.
