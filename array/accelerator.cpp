@@ -72,4 +72,9 @@ void Accelerator::layout_recover(std::span<const std::int8_t> nhwc, std::int64_t
   transpose_images(nhwc, batch, pixels, channels, nchw);
 }
 
+void Accelerator::load_timing(std::shared_ptr<const faults::ChipTiming> timing) {
+  if (timing && !timing->harmless())
+    throw std::logic_error("this accelerator does not simulate timing errors");
+}
+
 }  // namespace kintsugi::array

@@ -9,13 +9,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "array/activation_unit.h"
 #include "array/layer_cost.h"
 #include "array/layer_shape.h"
 #include "faults/array_faults.h"
+#include "faults/chip_timing.h"
 
 namespace kintsugi::array {
 
@@ -81,10 +84,25 @@ struct VectorLaunch {
 void check_launch(const LayerLaunch& launch, const configs::ChipConfig& chip);
 void check_launch(const VectorLaunch& launch, const configs::ChipConfig& chip);
 
+// What timing errors did in a launch.
+struct TimingCounts {
+  std::int64_t late_words = 0;        // PE cycles, idle ones included, whose adder captured a wrong word
+  std::int64_t dropped_products = 0;  // by Mitigation::te_drop
+  std::int64_t flipped_bits = 0;      // random ones
+  TimingCounts& operator+=(const TimingCounts& other) {
+    late_words += other.late_words;
+    dropped_products += other.dropped_products;
+    flipped_bits += other.flipped_bits;
+    return *this;
+  }
+  friend bool operator==(const TimingCounts&, const TimingCounts&) = default;
+};
+
 struct LaunchReport {
   std::int64_t cycles = 0;
   CycleBreakdown breakdown;  // adds up to `cycles`
   Traffic traffic;
+  TimingCounts timing;
 };
 
 class Accelerator {
@@ -114,6 +132,13 @@ class Accelerator {
 
   // Loads a chip's physical faults and bypass bits.
   virtual void load_faults(const faults::ArrayFaults& faults) = 0;
+
+  // Timing errors in every launch from now on; null: none. What stands here is for devices that have none:
+  // throws std::logic_error for timing that is not harmless. Others throw std::invalid_argument if its size
+  // or its model's accumulator_bits are not the array's.
+  virtual void load_timing(std::shared_ptr<const faults::ChipTiming> timing);
+  // Since load_timing, by PE of its at_risk: cycles whose adder captured a wrong word, idle ones included.
+  virtual std::vector<std::int64_t> late_words_by_pe() const { return {}; }
 
   virtual const configs::ChipConfig& chip() const = 0;
   virtual std::uint64_t memory_bytes() const = 0;

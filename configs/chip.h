@@ -6,6 +6,7 @@
 #include <string>
 
 #include "configs/memory.h"
+#include "configs/timing.h"
 #include "configs/yaml_reader.h"
 
 namespace kintsugi::configs {
@@ -43,6 +44,7 @@ struct ChipConfig {
   ConvolutionMapping convolution = ConvolutionMapping::im2col;
   std::optional<MemoryConfig> memory;  // none: ideal, no stalls and accumulators of any depth
   std::optional<EnergyConfig> energy;
+  std::optional<TimingConfig> timing;  // none: no PE is ever late
   // Resolved against the chip file's folder.
   std::optional<std::filesystem::path> fault_map;
   std::optional<std::filesystem::path> bypass_map;
