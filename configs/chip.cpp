@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <stdexcept>
+
 #include "configs/memory_reader.h"
+#include "configs/timing_reader.h"
 
 namespace kintsugi::configs {
 namespace {
@@ -43,6 +46,9 @@ ChipConfig read_chip(const std::filesystem::path& file, const Overrides& overrid
         config.convolution);
   config.memory = read_memory(chip, config.array);
   config.energy = read_energy(chip, config.array);
+  config.timing = read_timing(chip, config.clock_mhz);
+  if (config.timing)
+    config.clock_mhz = config.timing->operating_point.frequency_mhz.value_or(config.clock_mhz);
   config.fault_map = chip.optional_path("fault_map");
   config.bypass_map = chip.optional_path("bypass_map");
   if (config.bypass_map && config.array.bypass == Bypass::none)
@@ -51,6 +57,24 @@ ChipConfig read_chip(const std::filesystem::path& file, const Overrides& overrid
                "set; remove 'bypass_map' or write 'bypass: fap'");
   yaml.finish();
   return config;
+}
+
+ChipConfig at_frequency(ChipConfig chip, double frequency_mhz) {
+  OperatingPointConfig point;
+  point.frequency_mhz = frequency_mhz;
+  return at_point(std::move(chip), point);
+}
+
+ChipConfig at_point(ChipConfig chip, const OperatingPointConfig& point) {
+  if (!chip.timing && (point.voltage_v || point.temperature_c))
+    throw std::invalid_argument("a chip without timing has no voltage and no temperature");
+  if (point.frequency_mhz) chip.clock_mhz = *point.frequency_mhz;
+  if (!chip.timing) return chip;
+  OperatingPointConfig& own = chip.timing->operating_point;
+  if (point.frequency_mhz) own.frequency_mhz = point.frequency_mhz;
+  if (point.voltage_v) own.voltage_v = point.voltage_v;
+  if (point.temperature_c) own.temperature_c = point.temperature_c;
+  return chip;
 }
 
 }  // namespace kintsugi::configs

@@ -40,7 +40,7 @@ struct ChipConfig {
   std::filesystem::path file;
   std::string name;
   ArrayConfig array;
-  double clock_mhz = 700;
+  double clock_mhz = 700;  // that the chip runs at: of the operating point, if timing gives one
   ConvolutionMapping convolution = ConvolutionMapping::im2col;
   std::optional<MemoryConfig> memory;  // none: ideal, no stalls and accumulators of any depth
   std::optional<EnergyConfig> energy;
@@ -53,5 +53,10 @@ struct ChipConfig {
 // Throws common::InputError listing every problem of the file. A `dataflow` other than weight_stationary is
 // refused with a message that says it does not exist yet.
 ChipConfig read_chip(const std::filesystem::path& file, const Overrides& overrides = {});
+
+// The same chip at another clock, or at another operating point: what `point` does not give stays as it is. A
+// chip without timing has no voltage and no temperature: throws std::invalid_argument for them.
+ChipConfig at_frequency(ChipConfig chip, double frequency_mhz);
+ChipConfig at_point(ChipConfig chip, const OperatingPointConfig& point);
 
 }  // namespace kintsugi::configs

@@ -9,27 +9,35 @@
 
 namespace kintsugi::configs {
 
-// The PE's own gates. `netlist`: a timing file, or the name of a shipped one.
+// Which PE fits the nominal clock with the guard band: nominal period = Tmin · (1 + guard_band). `slowest`:
+// the chip is sold at a clock that all of its PEs keep. `typical`: a PE without variation keeps it, so that
+// slower ones may be late at the nominal clock.
+enum class FittedPe { slowest, typical };
+
+// The PE's own gates. `netlist`: a timing file; a shipped one's name is resolved when the chip is read.
 struct NetlistTiming {
   std::filesystem::path netlist;
-  double step_ps = 50;  // grid of time, on the netlist's own scale
-  bool tmin_at_clock =
-      true;                 // scale the netlist: its slowest path fits the nominal clock with the guard band
-  double guard_band = 0.1;  // nominal period = Tmin · (1 + guard_band)
+  double step_ps = 50;        // grid of time, on the netlist's own scale
+  bool tmin_at_clock = true;  // scale all delays so that `fitted` fits; false: the netlist's own picoseconds
+  double guard_band = 0.1;
+  FittedPe fitted = FittedPe::slowest;
 };
-// Error probabilities by bit, period and operand class, from a CSV.
+// Error probabilities by bit, period and operand class, from a CSV. Periods are relative to Tmin.
 struct TableTiming {
   std::filesystem::path table;
+  double guard_band = 0.1;
+  FittedPe fitted = FittedPe::slowest;
 };
 // Random bit errors per value and bit.
 struct RandomTiming {
   double activation_rate = 0, weight_rate = 0, psum_rate = 0, output_rate = 0;
 };
 
-// Alpha-power law and its parameters, and the point that the netlist's delays hold for.
+// Alpha-power law and its parameters, and the point that the delays hold for.
 struct VoltageScaling {
-  double nominal_v = 0, nominal_c = 0;  // of the netlist, unless given
-  double threshold_v = 0;
+  std::optional<double> nominal_v;    // absent: the netlist's; a table has none
+  std::optional<double> nominal_c;    // absent: the netlist's; 25 for a table
+  std::optional<double> threshold_v;  // absent: a quarter of nominal_v
   double alpha = 1.3;
 };
 
@@ -41,7 +49,7 @@ struct SampledVariation {
   double correlation_range = 0.5;  // φ, in widths of the chip
   double leff_sigma_ratio = 0.5;   // σ/μ of L_eff, relative to that of Vth
 };
-// Measured delay factors, a CSV of rows × columns (or row,col,factor).
+// Measured delay factors at the nominal voltage and temperature, a CSV of row,col,factor.
 struct MeasuredVariation {
   std::filesystem::path delay_map;
 };
@@ -56,6 +64,7 @@ struct OperatingPointConfig {
 enum class TimingMitigation { none, te_drop };
 
 struct TimingConfig {
+  double nominal_clock_mhz = 0;  // the chip file's clock_mhz
   std::variant<NetlistTiming, TableTiming, RandomTiming> model;
   TimingMitigation mitigation = TimingMitigation::none;
   VoltageScaling scaling;
