@@ -9,20 +9,15 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "configs/chip.h"
 #include "faults/chip_timing.h"
+#include "faults/operating_point.h"
 
 namespace kintsugi::faults {
-
-struct OperatingPoint {
-  double frequency_mhz = 0;
-  double voltage_v = 0;  // 0 where the chip's timing knows no voltage
-  double temperature_c = 0;
-  friend bool operator==(const OperatingPoint&, const OperatingPoint&) = default;
-};
 
 // A PE with its delay factor at some point.
 struct PeDelay {
@@ -70,10 +65,11 @@ class ChipSpeed {
   // PEs that may be late.
   std::int64_t at_risk(const OperatingPoint& point) const;
 
-  // "netlist pe_ripple (OSU 0.18 um, typical), ..." and so on: for reports.
+  // For reports: "netlist pe_ripple" or "table lot7.csv", and the netlist's process (empty for tables). The
+  // guard band between the nominal clock and the fitted PE; none if delays are the netlist's own.
   const std::string& delays_from() const;
-  const std::string& process() const;  // empty for tables
-  double guard_band() const;
+  const std::string& process() const;
+  std::optional<double> guard_band() const;
 
   // In units of Tmin. The width is kBinWidth, or the least multiple of it that needs at most kMostBins bins.
   static constexpr double kBinWidth = 0.005;
