@@ -74,5 +74,6 @@ int train_command(const std::vector<std::string>& arguments);
 int reduce_command(const std::vector<std::string>& arguments);
 int regress_command(const std::vector<std::string>& arguments);
 int sweep_command(const std::vector<std::string>& arguments);
+int timing_command(const std::vector<std::string>& arguments);
 
 }  // namespace kintsugi::sim
