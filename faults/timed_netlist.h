@@ -1,6 +1,16 @@
 // The gates of one processing element with their delays, as a timing file (configs/pes/*.pe) holds them.
 //
 // Times are in picoseconds. Net 0 is constant 0 and net 1 constant 1. Gates stand in topological order.
+//
+// A timing file is text, one item a line, words separated by blanks, # to the end of the line a comment:
+//   pe_timing 1                                          version of the format, first
+//   name, process, voltage_v, temperature_c, operand_bits, accumulator_bits, nets     once each, before:
+//   provenance TEXT                                      any number of lines
+//   launch OPERAND BIT NET RISE FALL                     OPERAND: activation, weight or psum
+//   gate OUTPUT TRUTH {INPUT RISE FALL}…                 TRUTH: hexadecimal, as below
+//   capture BIT NET RISE FALL
+//   end                                                  last, so that a cut file is noticed
+// It may be compressed by gzip.
 #pragma once
 
 #include <cstdint>
@@ -45,6 +55,11 @@ struct CaptureBit {
   friend bool operator==(const CaptureBit&, const CaptureBit&) = default;
 };
 
+// What an edge of a gate's input can do to its output: nothing, an edge of the same direction only, of the
+// opposite one only, or either.
+enum class PinSense : std::uint8_t { none, same, opposite, both };
+PinSense pin_sense(const TimedGate& gate, std::size_t pin);
+
 // psum_out = (psum + activation · weight) mod 2^accumulator_bits once everything has settled: read_ and
 // import check that on vectors.
 struct TimedNetlist {
@@ -62,10 +77,15 @@ struct TimedNetlist {
   friend bool operator==(const TimedNetlist&, const TimedNetlist&) = default;
 };
 
-// Throws common::InputError naming file, line and column.
+// Reads and checks: every bit launched and captured once, every net driven once and before it is used, delays
+// present and not negative, and the function. Throws common::InputError naming file, line and column.
 TimedNetlist read_timed_netlist(const std::filesystem::path& file);
 // Written whole or not at all; read back it is the same.
 void write_timed_netlist(const TimedNetlist& netlist, const std::filesystem::path& file);
+
+// The bits of psum_out that differ from psum + activation · weight on any of a few thousand vectors (corners
+// and random ones); empty if the netlist is a PE's. Needs a netlist whose nets and order are right.
+std::vector<int> wrong_bits(const TimedNetlist& netlist);
 
 // Static timing: the least period at which every bit is captured settled, setup included.
 double slowest_path_ps(const TimedNetlist& netlist);
