@@ -86,6 +86,7 @@ struct ArrayTarget::LayerWork {
   BlockDrain drain;
   std::vector<std::int32_t> results;  // M×out_c
   LayerJob job;
+  std::unique_ptr<TimedJob> timed;  // null: no timing errors
 
   LayerWork(const LayerLaunch& asked, const LayerPlan& planned, std::vector<Requantization> requantization)
       : launch(asked),
@@ -253,6 +254,7 @@ void ArrayTarget::write(std::uint64_t address, std::span<const std::byte> data) 
 // ---- Layers ----
 
 LaunchReport ArrayTarget::run_layer() {
+  timing_counts_ = {};
   const std::optional<LayerLaunch> launch = file_.layer_job();
   if (!launch) throw JobError::bad_shape;
   const LayerShape& shape = launch->shape;
@@ -281,6 +283,11 @@ LaunchReport ArrayTarget::run_layer() {
       fetch(launch->weights, static_cast<std::uint64_t>(shape.weight_bytes()), weight_copy,
             JobError::weights_unreadable));
 
+  if (timing_) {
+    work.timed = std::make_unique<TimedJob>(timing_, chip_.array, work.job, plan->tiling());
+    work.job = work.timed->job();
+  }
+
   LaunchReport report;
   report.traffic = plan->traffic_on_chip(chip_.array);
   if (supply_) {
@@ -306,11 +313,28 @@ LaunchReport ArrayTarget::run_layer() {
   }
   dma.synchronise();
   report.cycles = report.breakdown.total();
+  if (work.timed) {
+    timing_counts_ = work.timed->counts;
+    for (std::size_t i = 0; i < late_words_.size(); ++i) late_words_[i] += work.timed->late_words[i];
+  }
   return report;
 }
 
-void ArrayTarget::clock_array(const LayerJob& job, const Tiling& tiling, TileGate* gate) {
-  clocked_->start(job, tiling, gate, sc_core::sc_time::from_value(cycle_));
+void ArrayTarget::load_timing(std::shared_ptr<const faults::ChipTiming> timing) {
+  if (timing) check_timing(*timing, chip_.array);
+  late_words_.assign(timing ? timing->at_risk.size() : 0, 0);
+  timing_ = timing && !timing->harmless() ? std::move(timing) : nullptr;
+}
+
+void ArrayTarget::compute(LayerWork& work) {
+  if (work.timed)
+    engine_->run(*work.timed);
+  else
+    engine_->run(work.job);
+}
+
+void ArrayTarget::clock_array(LayerWork& work, TileGate* gate) {
+  clocked_->start(work.job, work.plan.tiling(), gate, sc_core::sc_time::from_value(cycle_), work.timed.get());
   const auto done = [this] { return clocked_->done(); };
   if (!observer_) {
     clock_->run_until(done);
@@ -323,23 +347,23 @@ void ArrayTarget::clock_array(const LayerJob& job, const Tiling& tiling, TileGat
 CycleBreakdown ArrayTarget::run_ideal(LayerWork& work) {
   const Tiling& tiling = work.plan.tiling();
   if (engine_) {
-    engine_->run(work.job);
+    compute(work);
     const CycleBreakdown cycles = ideal_breakdown(work.launch.shape, tiling, chip_.array.rows,
                                                   chip_.array.cols, chip_.array.weight_double_buffer);
     wait(sc_core::sc_time::from_value(static_cast<std::uint64_t>(cycles.total()) * cycle_));
     return cycles;
   }
-  clock_array(work.job, tiling, nullptr);
+  clock_array(work, nullptr);
   return clocked_->breakdown();
 }
 
 CycleBreakdown ArrayTarget::run_supplied(LayerWork& work) {
   if (engine_) {
-    engine_->run(work.job);
+    compute(work);
     return supply_->run(closed_form_);
   }
   const std::uint64_t begin = sc_core::sc_time_stamp().value();
-  clock_array(work.job, work.plan.tiling(), supply_.get());
+  clock_array(work, supply_.get());
   supply_->wait_finished();
   CycleBreakdown cycles = clocked_->breakdown();
   // The array's sequencer sleeps once its last result is out.
@@ -352,6 +376,7 @@ void ArrayTarget::deliver(LayerWork& work, std::int64_t block) {
   const Range& m = work.plan.m_of(block);
   const Range& n = work.plan.n_of(block);
   const std::int64_t column = work.plan.group_of(block) * work.launch.shape.n() + n.begin;
+  if (work.timed) work.timed->flip_outputs(m, {column, n.count});
   std::vector<std::int32_t> values(static_cast<std::size_t>(m.count * n.count));
   for (std::int64_t i = 0; i < m.count; ++i) {
     const std::span row(work.results.data() + (m.begin + i) * work.launch.shape.out_c + column,
@@ -379,6 +404,7 @@ void ArrayTarget::deliver(LayerWork& work, std::int64_t block) {
 // ---- Passes of the activation unit ----
 
 LaunchReport ArrayTarget::run_pass() {
+  timing_counts_ = {};
   const std::optional<VectorLaunch> launch = file_.vector_job();
   if (!launch) throw JobError::bad_vector;
   const auto length = static_cast<std::uint64_t>(launch->rows * launch->channels);

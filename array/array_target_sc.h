@@ -57,6 +57,12 @@ class ArrayTarget : public sc_core::sc_module {
 
   // What happened when in every launch from now on, if the chip has a memory system.
   void observe_timeline(TimelineSink sink);
+  // Timing errors from the next job on; null: none. Not a register: clock and voltage are the chip's
+  // surroundings. Throws as check_timing() does.
+  void load_timing(std::shared_ptr<const faults::ChipTiming> timing);
+  // What they did in the last job, and since they were loaded.
+  const TimingCounts& timing_counts() const { return timing_counts_; }
+  const std::vector<std::int64_t>& late_words_by_pe() const { return late_words_; }
   // Whose counters tell what the DRAM saw of a job's traffic; without, that is not reported.
   void count_traffic_of(const memory::MemoryTarget& dram) { dram_ = &dram; }
   // The DMA engine's sockets are to be bound if the chip has a memory system; null otherwise.
@@ -84,7 +90,8 @@ class ArrayTarget : public sc_core::sc_module {
   // Let the array do the work, and time pass.
   CycleBreakdown run_ideal(LayerWork& work);
   CycleBreakdown run_supplied(LayerWork& work);
-  void clock_array(const LayerJob& job, const Tiling& tiling, TileGate* gate);
+  void compute(LayerWork& work);  // functional
+  void clock_array(LayerWork& work, TileGate* gate);
   // Takes a block of results from the accumulators through the activation unit to where it belongs.
   void deliver(LayerWork& work, std::int64_t block);
   void write(std::uint64_t address, std::span<const std::byte> data);
@@ -104,6 +111,9 @@ class ArrayTarget : public sc_core::sc_module {
   std::unique_ptr<LayerPlan> plan_, next_plan_;
   const memory::MemoryTarget* dram_ = nullptr;
   CycleObserver observer_;
+  std::shared_ptr<const faults::ChipTiming> timing_;  // null: no errors
+  TimingCounts timing_counts_;
+  std::vector<std::int64_t> late_words_;
   sc_core::sc_signal<bool> clock_line_{"clock_line"};
 
   sc_core::sc_event start_{"start"};

@@ -12,6 +12,7 @@
 #include "array/layer_shape.h"
 #include "array/pe_registers.h"
 #include "array/tile_gate.h"
+#include "array/timed_job.h"
 #include "faults/array_faults.h"
 
 namespace kintsugi::array {
@@ -26,9 +27,10 @@ class ClockedArray : public sc_core::sc_module {
   virtual void load_faults(const faults::ArrayFaults& faults) = 0;
   // Operands must stay valid until done; accumulators are cleared first. `gate` (null: ideal memory) is asked
   // once a cycle, between 3/8 of the `cycle` (its length) and the rising edge at its half, and told what is
-  // over at the rising edge or in the delta cycles after it.
-  virtual void start(const LayerJob& job, const Tiling& tiling, TileGate* gate,
-                     const sc_core::sc_time& cycle) = 0;
+  // over at the rising edge or in the delta cycles after it. `timed` (null: no timing errors) must be of this
+  // job and stay valid until done; its outputs are the caller's to flip.
+  virtual void start(const LayerJob& job, const Tiling& tiling, TileGate* gate, const sc_core::sc_time& cycle,
+                     TimedJob* timed = nullptr) = 0;
   virtual bool done() const = 0;
   // Of the last job: what its sequencer did in each of its cycles. No output stalls: those are not the
   // array's.

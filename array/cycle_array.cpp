@@ -56,8 +56,10 @@ void CycleMachine::load_faults(const faults::ArrayFaults& faults) {
   }
 }
 
-void CycleMachine::start(const LayerJob& job, const Tiling& tiling, TileGate* gate) {
+void CycleMachine::start(const LayerJob& job, const Tiling& tiling, TileGate* gate, TimedJob* timed) {
   if (!done()) throw std::logic_error("CycleMachine: a job was started while another runs");
+  if (timed != nullptr && (!timed->timing().at_risk.empty() || timed->flips_psums()))
+    throw std::logic_error("CycleMachine: errors within the array are not simulated yet");
   feed_ = TileFeed(job, tiling);
   gate_ = gate;
   std::fill_n(job.accumulators, job.shape.outputs(), 0);

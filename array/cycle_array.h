@@ -31,6 +31,7 @@
 #include "array/pe_registers.h"
 #include "array/tile_feed.h"
 #include "array/tile_gate.h"
+#include "array/timed_job.h"
 #include "configs/chip.h"
 #include "faults/array_faults.h"
 
@@ -45,7 +46,8 @@ class CycleMachine {
   void load_faults(const faults::ArrayFaults& faults);
   // Clears the job's accumulators and gets ready; the operands and `gate` (null: ideal memory) must stay
   // valid until done(). Throws std::logic_error while a job runs.
-  void start(const LayerJob& job, const Tiling& tiling, TileGate* gate);
+  // `timed`: as of ClockedArray.
+  void start(const LayerJob& job, const Tiling& tiling, TileGate* gate, TimedJob* timed = nullptr);
   // One clock cycle. Does nothing when done.
   void step();
   // True once the last result of the last tile stands in the accumulators, and when there is no job.

@@ -14,8 +14,9 @@ class CycleArray final : public ClockedArray {
   CycleArray(sc_core::sc_module_name name, const configs::ArrayConfig& array);
 
   void load_faults(const faults::ArrayFaults& faults) override { machine_.load_faults(faults); }
-  void start(const LayerJob& job, const Tiling& tiling, TileGate* gate, const sc_core::sc_time&) override {
-    machine_.start(job, tiling, gate);
+  void start(const LayerJob& job, const Tiling& tiling, TileGate* gate, const sc_core::sc_time&,
+             TimedJob* timed = nullptr) override {
+    machine_.start(job, tiling, gate, timed);
   }
   bool done() const override { return machine_.done(); }
   const CycleBreakdown& breakdown() const override { return machine_.breakdown(); }

@@ -13,6 +13,7 @@
 
 #include "array/activation_unit.h"
 #include "array/layer_calendar.h"
+#include "array/layer_plan.h"
 #include "array/requantize.h"
 #include "common/thread_pool.h"
 
@@ -59,7 +60,9 @@ struct FunctionalAccelerator::Impl {
   FunctionalEngine engine;
   LayerCalendar calendar;
   Region dram, buffer;
-  std::vector<std::int32_t> accumulators;  // of a launch that requantises
+  std::vector<std::int32_t> accumulators;            // of a launch that requantises
+  std::shared_ptr<const faults::ChipTiming> timing;  // null: no errors
+  std::vector<std::int64_t> late_words;
 
   Impl(const configs::ChipConfig& config, common::ThreadPool* threads, std::uint64_t size)
       : chip(config),
@@ -96,6 +99,18 @@ struct FunctionalAccelerator::Impl {
     } else {
       for (std::int64_t i = 0; i < count; ++i) body(i);
     }
+  }
+
+  TimingCounts compute(const LayerLaunch& launch, const LayerJob& job) {
+    if (!timing) {
+      engine.run(job);
+      return {};
+    }
+    TimedJob timed(timing, chip.array, job, LayerPlan(launch, chip).tiling());
+    engine.run(timed);
+    timed.flip_outputs({0, job.shape.m()}, {0, job.shape.out_c});
+    for (std::size_t i = 0; i < late_words.size(); ++i) late_words[i] += timed.late_words[i];
+    return timed.counts;
   }
 
   void requantize_all(const LayerLaunch& launch, std::span<const Requantization> table, std::int8_t* out) {
@@ -147,8 +162,8 @@ LaunchReport FunctionalAccelerator::launch(const LayerLaunch& launch) {
   job.weights = impl_->typed<std::int8_t>(launch.weights, shape.weight_bytes(), "weights");
   if (!launch.requantization) {
     job.accumulators = impl_->typed<std::int32_t>(launch.output, shape.outputs(), "output");
-    const LaunchReport report = impl_->calendar.run(launch);
-    impl_->engine.run(job);
+    LaunchReport report = impl_->calendar.run(launch);
+    report.timing = impl_->compute(launch, job);
     return report;
   }
   const std::span<const Requantization> table(
@@ -166,10 +181,10 @@ LaunchReport FunctionalAccelerator::launch(const LayerLaunch& launch) {
                         "pooled map");
   }
   // First: a layer that the buffer is too small for must change nothing.
-  const LaunchReport report = impl_->calendar.run(launch);
+  LaunchReport report = impl_->calendar.run(launch);
   impl_->accumulators.resize(static_cast<std::size_t>(shape.outputs()));
   job.accumulators = impl_->accumulators.data();
-  impl_->engine.run(job);
+  report.timing = impl_->compute(launch, job);
   impl_->requantize_all(launch, table, out.data());
   if (launch.pool) impl_->pool_all(shape, launch.pool->window, out, pooled);
   return report;
@@ -211,6 +226,16 @@ void FunctionalAccelerator::load_faults(const faults::ArrayFaults& faults) {
     throw std::invalid_argument(
         fmt::format("{} PEs are bypassed, but the chip has no bypass multiplexers", faults.bypassed_pes()));
   impl_->engine.load_faults(faults);
+}
+
+void FunctionalAccelerator::load_timing(std::shared_ptr<const faults::ChipTiming> timing) {
+  if (timing) check_timing(*timing, impl_->chip.array);
+  impl_->late_words.assign(timing ? timing->at_risk.size() : 0, 0);
+  impl_->timing = timing && !timing->harmless() ? std::move(timing) : nullptr;
+}
+
+std::vector<std::int64_t> FunctionalAccelerator::late_words_by_pe() const {
+  return impl_->late_words;
 }
 
 const configs::ChipConfig& FunctionalAccelerator::chip() const {

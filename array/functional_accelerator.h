@@ -22,6 +22,8 @@ class FunctionalAccelerator final : public Accelerator {
   LaunchReport launch(const LayerLaunch& launch) override;
   LaunchReport launch(const VectorLaunch& launch) override;
   void load_faults(const faults::ArrayFaults& faults) override;
+  void load_timing(std::shared_ptr<const faults::ChipTiming> timing) override;
+  std::vector<std::int64_t> late_words_by_pe() const override;
   const configs::ChipConfig& chip() const override;
   std::uint64_t memory_bytes() const override;
   void observe_timeline(TimelineSink sink) override;

@@ -105,4 +105,10 @@ void FunctionalEngine::run(const LayerJob& job) {
     layer.widened.run(impl_->context, job, impl_->widened_scratch);
 }
 
+void FunctionalEngine::run(TimedJob& timed) {
+  if (!timed.timing().at_risk.empty() || timed.flips_psums())
+    throw std::logic_error("the functional engine does not simulate errors within the array yet");
+  run(timed.job());
+}
+
 }  // namespace kintsugi::array

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "array/layer_shape.h"
+#include "array/timed_job.h"
 #include "configs/chip.h"
 #include "faults/array_faults.h"
 
@@ -31,6 +32,8 @@ class FunctionalEngine {
 
   // Computes the job's accumulators.
   void run(const LayerJob& job);
+  // The same with the errors of the job's timing but those of its outputs, which are the caller's to flip.
+  void run(TimedJob& timed);
 
  private:
   struct Impl;

@@ -105,9 +105,11 @@ void PeArray::load_faults(const faults::ArrayFaults& faults) {
     pes_[place(faulty.row, faulty.col)]->set_faults(faulty.hooks, faults.bypassed(faulty.row, faulty.col));
 }
 
-void PeArray::start(const LayerJob& job, const Tiling& tiling, TileGate* gate,
-                    const sc_core::sc_time& cycle) {
+void PeArray::start(const LayerJob& job, const Tiling& tiling, TileGate* gate, const sc_core::sc_time& cycle,
+                    TimedJob* timed) {
   if (!done()) throw std::logic_error("PeArray: a job was started while another runs");
+  if (timed != nullptr && (!timed->timing().at_risk.empty() || timed->flips_psums()))
+    throw std::logic_error("PeArray: errors within the array are not simulated yet");
   feed_ = TileFeed(job, tiling);
   std::fill_n(job.accumulators, job.shape.outputs(), 0);
   for (auto& collector : collectors_) collector->restart();

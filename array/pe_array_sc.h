@@ -23,8 +23,8 @@ class PeArray final : public ClockedArray {
   // Throws std::invalid_argument if the size is not the array's, std::logic_error while a job runs.
   void load_faults(const faults::ArrayFaults& faults) override;
   // The clock must not rise at the simulated time of the call. Throws std::logic_error while a job runs.
-  void start(const LayerJob& job, const Tiling& tiling, TileGate* gate,
-             const sc_core::sc_time& cycle) override;
+  void start(const LayerJob& job, const Tiling& tiling, TileGate* gate, const sc_core::sc_time& cycle,
+             TimedJob* timed = nullptr) override;
   bool done() const override { return sequencer_.done(); }
   const CycleBreakdown& breakdown() const override { return sequencer_.breakdown(); }
   PeRegisters registers(int row, int col) const override;

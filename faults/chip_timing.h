@@ -7,7 +7,7 @@
 //
 // What counts as a PE's previous cycle (docs/timing-errors.md):
 // - START resets the array: registers and active weights are zero and everything has settled, with zeros at
-//   the edges (so a stuck bit already acts).
+//   the edges (so a stuck bit already acts). Until the first stream begins it stays so: no PE is clocked.
 // - Between streams of a job the edges inject zeros and the active weight stays; these idle cycles are cycles
 //   like any other, with errors, and what they leave in the registers is what the next cycle starts from.
 // - A stalled array is clock-gated, so that a stall is no cycle. With double-buffered weights, of the cycles
@@ -15,6 +15,8 @@
 //   the earlier stream), and further ones are gated. Without, draining and loading cycles are idle, and those
 //   in which the sequencer waits for the memory system are gated.
 // - A change of weight is a change of input like any other.
+// - Columns that a tile does not use are clock-gated from the beginning of its stream to that of the next.
+// - What comes after the last position of a job's last stream does not count.
 #pragma once
 
 #include <cstddef>
@@ -36,12 +38,13 @@ struct PeCycles {
   const std::int8_t* weight = nullptr;
   const std::int32_t* psum_before = nullptr;
   const std::int32_t* psum = nullptr;
-  // Names the cycle within its job, for models that draw random numbers: cycle_key().
+  // Names the cycle within its job, for models that draw random numbers: cycle_key(). Null for models that do
+  // not need it.
   const std::uint64_t* key = nullptr;
 };
 
 // `stream` numbers the tiles of the job in the order of execution. Idle cycles after a stream count on from
-// its last position; those before the first stream have none.
+// its last position.
 constexpr std::uint64_t cycle_key(std::int64_t stream, std::int64_t position, int row, int col) {
   std::uint64_t key = static_cast<std::uint64_t>(stream) * 0x9E3779B97F4A7C15U;
   key = (key ^ static_cast<std::uint64_t>(position)) * 0xBF58476D1CE4E5B9U;
@@ -61,6 +64,7 @@ class TimingModel {
                         std::uint32_t* errors) const = 0;
   // Whether equal inputs in both cycles can err: a netlist's cannot.
   virtual bool settled_can_err() const { return false; }
+  virtual bool needs_keys() const { return false; }
   virtual int accumulator_bits() const = 0;
 };
 

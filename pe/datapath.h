@@ -7,6 +7,9 @@
 //   sum      = hook(adder, psum_in + product)           accumulator_bits, wraps (two's complement)
 //   psum_reg = hook(psum_register, bypass ? psum_in : sum)
 //   act_reg  = hook(activation_register, a)             what the right neighbour sees in the next cycle
+// In a cycle with an Upset (flip-flops that captured too early, a product that TE-Drop gives up, bits that
+// flip by chance), psum_reg is
+//   psum_reg = hook(psum_register, (bypass or drop ? psum_in : sum ^ timing_error) ^ flip)
 // A hook acts on the bit pattern of its site, which is then sign-extended. The multiplexer of fault-aware
 // pruning (Zhang, Gu, Basu, Garg, VTS 2018) sits after the adder: it hides faults of the weight register,
 // the multiplier and the adder, not those of the two registers that neighbours read.
@@ -77,6 +80,13 @@ struct PeHooks {
   friend constexpr bool operator==(const PeHooks&, const PeHooks&) = default;
 };
 
+// What goes wrong in one cycle, beside permanent faults. Only the accumulator's bits count.
+struct Upset {
+  std::uint32_t timing_error = 0;  // captured xor settled sum
+  bool drop = false;               // the product is given up: psum_in passes
+  std::uint32_t flip = 0;          // on what is written to the psum register
+};
+
 struct PeOutputs {
   std::int32_t psum = 0;        // next value of the psum register
   std::int32_t activation = 0;  // next value of the activation register, −128 … 127
@@ -95,12 +105,15 @@ constexpr std::int32_t clean_psum(std::int32_t weight, std::int32_t activation, 
 
 // Any PE. `weight` and `act_in` are int8 values; `psum_in` has accumulator_bits (16 … 32).
 constexpr PeOutputs evaluate(const PeHooks& hooks, bool bypass, std::int32_t weight, std::int32_t act_in,
-                             std::int32_t psum_in, int accumulator_bits) {
+                             std::int32_t psum_in, int accumulator_bits, const Upset& upset = {}) {
   const std::int32_t w = hooks[Site::weight_register].apply(weight, kOperandBits);
   const std::int32_t product = hooks[Site::multiplier].apply(act_in * w, kProductBits);
   const std::int32_t sum =
       hooks[Site::adder].apply(wrapping_add(psum_in, product, accumulator_bits), accumulator_bits);
-  return {hooks[Site::psum_register].apply(bypass ? psum_in : sum, accumulator_bits),
+  const std::uint32_t captured = static_cast<std::uint32_t>(sum) ^ upset.timing_error;
+  const std::uint32_t written =
+      (bypass || upset.drop ? static_cast<std::uint32_t>(psum_in) : captured) ^ upset.flip;
+  return {hooks[Site::psum_register].apply(static_cast<std::int32_t>(written), accumulator_bits),
           hooks[Site::activation_register].apply(act_in, kOperandBits)};
 }
 

@@ -174,6 +174,7 @@ array::LaunchReport TlmAccelerator::run(const array::RegisterValues& job, array:
             fmt::format("launch refused: {} (device memory ends at {:#x})", to_string(error), memory_bytes_));
     }
     report = array::report_in_registers([&](Register which) { return host.read_register(which); });
+    report.timing = platform_->array.timing_counts();
   });
   return report;
 }
@@ -185,6 +186,14 @@ void TlmAccelerator::observe_timeline(array::TimelineSink sink) {
 void TlmAccelerator::observe(
     std::function<void(const array::ClockedArray& array, std::int64_t cycle)> observer) {
   platform_->array.observe(std::move(observer));
+}
+
+void TlmAccelerator::load_timing(std::shared_ptr<const faults::ChipTiming> timing) {
+  platform_->array.load_timing(std::move(timing));
+}
+
+std::vector<std::int64_t> TlmAccelerator::late_words_by_pe() const {
+  return platform_->array.late_words_by_pe();
 }
 
 void TlmAccelerator::load_faults(const faults::ArrayFaults& faults) {

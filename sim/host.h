@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <systemc>
+#include <vector>
 
 #include "array/accelerator.h"
 #include "array/clocked_array.h"
@@ -82,6 +83,8 @@ class TlmAccelerator final : public array::Accelerator {
   // Throws std::invalid_argument if the size is not the array's, or if something is bypassed on a chip
   // without the multiplexer.
   void load_faults(const faults::ArrayFaults& faults) override;
+  void load_timing(std::shared_ptr<const faults::ChipTiming> timing) override;
+  std::vector<std::int64_t> late_words_by_pe() const override;
   const configs::ChipConfig& chip() const override { return chip_; }
   std::uint64_t memory_bytes() const override { return memory_bytes_; }
 
