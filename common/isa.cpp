@@ -1,4 +1,4 @@
-#include "array/isa.h"
+#include "common/isa.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 
 #include "common/diagnostics.h"
 
-namespace kintsugi::array {
+namespace kintsugi::common {
 
 namespace {
 
@@ -27,10 +27,9 @@ Isa choose_isa() {
   if (name == "avx2") return Isa::avx2;
   if (name == "avx512") {
     if (has_avx512()) return Isa::avx512;
-    throw common::InputError(
-        "KINTSUGI_ISA is avx512, but this processor has no AVX-512 VNNI; leave it unset");
+    throw InputError("KINTSUGI_ISA is avx512, but this processor has no AVX-512 VNNI; leave it unset");
   }
-  throw common::InputError(
+  throw InputError(
       fmt::format("KINTSUGI_ISA is '{}'; allowed are portable, avx2 and avx512, or leave it unset", name));
 }
 
@@ -46,4 +45,4 @@ const char* to_string(Isa isa) {
   return "";
 }
 
-}  // namespace kintsugi::array
+}  // namespace kintsugi::common
