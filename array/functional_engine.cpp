@@ -8,6 +8,7 @@
 
 #include "array/content_hash.h"
 #include "array/layer_context.h"
+#include "array/machine_code.h"
 #include "array/vnni_layer.h"
 #include "array/widened_layer.h"
 
@@ -32,6 +33,7 @@ struct Prepared {
 
 struct FunctionalEngine::Impl {
   LayerContext context;
+  bool vnni = false;
   std::uint64_t loads = 0;
   std::list<Prepared> layers;  // the one used last is first
   ScratchPool<VnniScratch> vnni_scratch;
@@ -39,6 +41,11 @@ struct FunctionalEngine::Impl {
 
   void load(const faults::ArrayFaults& faults) {
     context.plan = make_fault_plan(faults);
+    context.chain_codes = std::make_shared<ChainCodes>();
+    // Chains of AVX-512 VNNI are code written at run time, which hardened systems forbid.
+    vnni = context.isa == Isa::avx512 && (context.plan.linear || ExecutableCode::allowed());
+    if (context.isa == Isa::avx512 && !vnni)
+      spdlog::debug("functional engine: no code may be written at run time here; live faults run on AVX2");
     ++loads;
   }
   Prepared& prepare(const LayerJob& job);
@@ -64,7 +71,6 @@ Prepared& FunctionalEngine::Impl::prepare(const LayerJob& job) {
   layer.shape = shape;
   layer.weights = job.weights;
   layer.chip = 0;  // not valid if preparing throws
-  const bool vnni = context.isa == Isa::avx512;
   if (vnni)
     layer.vnni.prepare(context, job);
   else
@@ -73,9 +79,9 @@ Prepared& FunctionalEngine::Impl::prepare(const LayerJob& job) {
   layer.contents = contents;
   layer.chip = loads;
   if (spdlog::should_log(spdlog::level::debug))
-    spdlog::debug("functional engine, {}: {} {}", to_string(context.isa),
-                  known ? "prepared again" : "prepared",
-                  vnni ? layer.vnni.describe() : layer.widened.describe());
+    spdlog::debug(
+        "functional engine, {}: {} {}", to_string(vnni ? Isa::avx512 : std::min(context.isa, Isa::avx2)),
+        known ? "prepared again" : "prepared", vnni ? layer.vnni.describe() : layer.widened.describe());
   return layer;
 }
 
@@ -99,7 +105,7 @@ void FunctionalEngine::load_faults(const faults::ArrayFaults& faults) {
 
 void FunctionalEngine::run(const LayerJob& job) {
   const Prepared& layer = impl_->prepare(job);
-  if (impl_->context.isa == Isa::avx512)
+  if (impl_->vnni)
     layer.vnni.run(impl_->context, job, impl_->vnni_scratch);
   else
     layer.widened.run(impl_->context, job, impl_->widened_scratch);

@@ -15,12 +15,15 @@
 
 namespace kintsugi::array {
 
+class ChainCodes;
+
 struct LayerContext {
   configs::ArrayConfig array;
   configs::ConvolutionMapping mapping = configs::ConvolutionMapping::im2col;
   common::ThreadPool* pool = nullptr;
   Isa isa = Isa::portable;
   FaultPlan plan;
+  std::shared_ptr<ChainCodes> chain_codes;  // of this plan
 
   int threads() const { return pool != nullptr ? pool->threads() : 1; }
   void for_each(std::int64_t n, const std::function<void(std::int64_t)>& body) const {

@@ -1,424 +1,339 @@
 #include "array/vnni_chain.h"
 
-#include <immintrin.h>
-
 #include <algorithm>
-#include <array>
-
-#include "array/hook_mask.h"
-#include "array/vnni_words.h"
+#include <bit>
 
 namespace kintsugi::array {
 
 namespace {
 
 constexpr int kLanes = 16, kVectors = static_cast<int>(kVnniPositions) / kLanes;
-constexpr int kMaskFunction = HookMask::kFunction;
-constexpr std::int32_t kTop = static_cast<std::int32_t>(0x80808080u);
+constexpr std::int32_t kVectorBytes = 64, kWordBytes = 4;
 
-// Events are numbered kind·kVnniColumns + column.
-enum Kind : std::int32_t { kProduct, kSum, kAlteredProduct, kAlteredSum, kAltered, kEnd };
-
-std::int32_t event(Kind kind, int column) {
-  return static_cast<std::int32_t>(kind) * kVnniColumns + column;
+// Vector registers. A run is what is added to a column between two masks; it has sums of its own, so that the
+// next run need not wait for the mask before it.
+constexpr int sum_of(int column, int v = 0) {
+  return column * kVectors + v;
 }
+constexpr int run_of(int column, int v = 0) {
+  return (ChainCode::kColumns + column) * kVectors + v;
+}
+constexpr int kQuad = run_of(ChainCode::kColumns), kProduct = kQuad + kVectors, kWeight = kProduct + kVectors,
+              kKeep = kWeight, kFlip = kWeight + 1;
+static_assert(kFlip < 32);
+
+constexpr Pointer kQuads = Pointer::first, kStream = Pointer::second, kConstants = Pointer::third,
+                  kSums = Pointer::fourth, kStride = Pointer::fifth, kAdd = Pointer::sixth;
 
 std::int32_t bits(std::uint32_t x) {
   return static_cast<std::int32_t>(x);
 }
 
-// 16×16 words, rows <-> columns, all in registers.
-[[gnu::always_inline, gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]] inline void transpose(
-    __m512i (&x)[16]) {
-  __m512i y[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; i += 2) {
-    y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
-    y[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
+// An argument that moves on, so that the offsets from it stay short.
+struct Cursor {
+  Pointer pointer;
+  std::int32_t unit;
+  std::int64_t moved = 0;
+
+  // `size` bytes from `offset` on are wanted next.
+  void reach(CodeWriter& code, std::int64_t offset, std::int64_t size) {
+    if (offset + size - moved <= 128 * unit) return;
+    const std::int64_t to = offset + 128 * unit;
+    code.advance(pointer, static_cast<std::int32_t>(to - moved));
+    moved = to;
   }
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; i += 4) {
-    x[i] = _mm512_unpacklo_epi64(y[i], y[i + 2]);
-    x[i + 1] = _mm512_unpackhi_epi64(y[i], y[i + 2]);
-    x[i + 2] = _mm512_unpacklo_epi64(y[i + 1], y[i + 3]);
-    x[i + 3] = _mm512_unpackhi_epi64(y[i + 1], y[i + 3]);
-  }
-#pragma GCC unroll 16
-  for (int j = 0; j < 4; ++j) {
-    const __m512i a = _mm512_shuffle_i32x4(x[j], x[4 + j], 0x88),
-                  b = _mm512_shuffle_i32x4(x[j], x[4 + j], 0xdd),
-                  c = _mm512_shuffle_i32x4(x[8 + j], x[12 + j], 0x88),
-                  d = _mm512_shuffle_i32x4(x[8 + j], x[12 + j], 0xdd);
-    y[j] = _mm512_shuffle_i32x4(a, c, 0x88);
-    y[4 + j] = _mm512_shuffle_i32x4(b, d, 0x88);
-    y[8 + j] = _mm512_shuffle_i32x4(a, c, 0xdd);
-    y[12 + j] = _mm512_shuffle_i32x4(b, d, 0xdd);
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) x[i] = y[i];
-}
+  Memory at(std::int64_t offset) const { return {pointer, static_cast<std::int32_t>(offset - moved)}; }
+};
 
 }  // namespace
 
-[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]] void QuadBlock::load(
-    const std::int8_t* a, std::int64_t lda, std::int64_t positions, std::int64_t used, int rows,
-    std::int64_t block) {
-  quads_ = (rows + 3) / 4;
-  width_ = block;
-  blocks_ = (positions + width_ - 1) / width_;
-  std::int32_t* const words = words_.ensure(static_cast<std::size_t>(blocks_ * quads_ * width_));
-  const __m512i top = _mm512_set1_epi32(kTop);
-  for (std::int64_t m0 = 0; m0 < blocks_ * width_; m0 += kLanes) {
-    std::int32_t* to = words + m0 / width_ * quads_ * width_ + m0 % width_;
-    for (std::int64_t q0 = 0; q0 < quads_; q0 += kLanes) {
-      const std::int64_t bytes = std::clamp<std::int64_t>(used - 4 * q0, 0, 64);
-      const __mmask64 there = bytes == 64 ? ~__mmask64{0} : (__mmask64{1} << bytes) - 1;
-      __m512i x[16];
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i)
-        x[i] =
-            _mm512_xor_si512(m0 + i < positions ? _mm512_maskz_loadu_epi8(there, a + (m0 + i) * lda + 4 * q0)
-                                                : _mm512_setzero_si512(),
-                             top);
-      transpose(x);
-      const int here = static_cast<int>(std::min<std::int64_t>(kLanes, quads_ - q0));
-#pragma GCC unroll 16
-      for (int q = 0; q < kLanes; ++q)
-        if (q < here) _mm512_store_si512(to + (q0 + q) * width_, x[q]);
+class ChainCode::Compiler {
+ public:
+  Compiler(const FaultPlan& plan, std::int64_t used, int accumulator_bits, CodeWriter& code)
+      : plan_(plan), used_(used), accumulator_bits_(accumulator_bits), code_(code) {}
+
+  // altered_from: the first column whose activation register has not acted yet. store_back: whether there are
+  // groups further right.
+  std::int64_t compile(Group& group, int altered_from, bool store_back) {
+    group_ = &group;
+    words_ = Cursor{kStream, kWordBytes};
+    constants_ = Cursor{kConstants, kWordBytes};
+    quads_ = Cursor{kQuads, kVectorBytes};
+    events_ = 0;
+    const int columns = static_cast<int>(group.columns.size());
+    find_alterations(altered_from);
+    next_break_.assign(group.columns.size(), 0);
+    dots_.assign(group.columns.size(), 0);
+    for (int i = 0; i < columns; ++i) {
+      code_.bit_xor(sum_of(i), sum_of(i), sum_of(i));
+      for (int v = 1; v < kVectors; ++v) code_.copy(sum_of(i, v), sum_of(i));
+      begin_run(i, 0);
     }
-  }
-}
-
-std::vector<Alteration> alterations(std::span<const ActivationFault> faults) {
-  std::vector<Alteration> result;
-  for (const ActivationFault& fault : faults) {
-    if (result.empty() || result.back().quad != fault.row / 4) result.push_back({fault.row / 4, {}});
-    result.back().mask.then(HookMask::of_activation(fault.hook, fault.row));
-  }
-  return result;
-}
-
-[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]] void QuadBlock::apply(
-    std::span<const Alteration> alterations) {
-  for (const Alteration& one : alterations) {
-    const __m512i keep = _mm512_set1_epi32(bits(one.mask.keep)),
-                  flip = _mm512_set1_epi32(bits(one.mask.flip));
-    for (std::int64_t b = 0; b < blocks_; ++b) {
-      std::int32_t* words = words_.data() + (b * quads_ + one.quad) * width_;
-      for (std::int64_t v = 0; v < width_; v += kLanes, words += kLanes)
-        _mm512_store_si512(words,
-                           _mm512_ternarylogic_epi32(_mm512_load_si512(words), keep, flip, kMaskFunction));
+    for (int q = 0; q < (plan_.rows + 3) / 4; ++q) {
+      loaded_ = false;
+      bool altered = false;
+      for (int i = 0; i < columns; ++i) {
+        const HookMask& mask = alterations_[static_cast<std::size_t>(q) * group.columns.size() + i];
+        if (!mask.identity()) {
+          load(q);
+          apply(mask, kQuad);
+          altered = true;
+          ++events_;
+        }
+        column_quad(i, q);
+      }
+      if (altered && store_back)
+        for (int v = 0; v < kVectors; ++v) code_.store(quad_at(q, v), kQuad + v);
     }
+    for (int i = 0; i < columns; ++i) end_run(i);
+    leave(columns);
+    return events_;
   }
-}
 
-[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]] void add_sums(const std::int32_t* sums,
-                                                                               std::int64_t count,
-                                                                               int accumulator_bits, bool add,
-                                                                               std::int32_t* totals) {
-  const auto shift = static_cast<unsigned>(32 - accumulator_bits);
-  for (std::int64_t i = 0; i < count; i += kLanes) {
-    __m512i x = _mm512_load_si512(sums + i);
-    if (shift != 0) x = _mm512_srai_epi32(_mm512_slli_epi32(x, shift), shift);
-    if (add) x = _mm512_add_epi32(x, _mm512_load_si512(totals + i));
-    _mm512_store_si512(totals + i, x);
+ private:
+  Memory next_word(Slot slot) {
+    const auto offset = kWordBytes * static_cast<std::int64_t>(group_->slots.size());
+    group_->slots.push_back(slot);
+    words_.reach(code_, offset, kWordBytes);
+    return words_.at(offset);
   }
-}
 
-void ChainProgram::compile(const FaultPlan& plan, std::span<const int> columns, std::int64_t used,
-                           std::span<const std::int8_t> effective) {
-  // Rows that can matter: weights, altered activations, breaks.
-  int last = static_cast<int>(used);
-  for (const int col : columns) {
-    if (!plan.altered_rows[col].empty()) last = std::max(last, plan.altered_rows[col].back() + 1);
-    if (!plan.breaks[col].empty()) last = std::max(last, plan.breaks[col].back().row + 1);
+  Memory constant(std::uint32_t x) {
+    const auto offset = kWordBytes * static_cast<std::int64_t>(group_->constants.size());
+    group_->constants.push_back(bits(x));
+    constants_.reach(code_, offset, kWordBytes);
+    return constants_.at(offset);
   }
-  // Activation registers from the first column on alter what later columns of the group see.
-  for (int col = columns.front(); col < columns.back(); ++col)
-    if (!plan.activations[col].empty()) last = std::max(last, plan.activations[col].back().row + 1);
-  const int quads = (last + 3) / 4;
 
-  words_.assign(static_cast<std::size_t>(quads) * kVnniColumns, 0);
-  code_.clear();
-  events_ = 0;
-  std::fill(std::begin(start_), std::end(start_), 0);
+  Memory quad_at(int q, int v) const { return quads_.at((std::int64_t{q} * kVectors + v) * kVectorBytes); }
 
-  // Each column's list of events by quad, then merged.
-  struct Event {
-    int quad;
-    std::int32_t number;
-    int constants;
-    std::array<std::int32_t, 6> constant;
-  };
-  std::vector<Event> events;
-  std::vector<HookMask> altered(static_cast<std::size_t>(quads));
-  int altered_to = columns.front();
-  for (std::size_t i = 0; i < columns.size(); ++i) {
-    const int col = columns[i], lane = static_cast<int>(i);
-    for (; altered_to < col; ++altered_to)
-      for (const ActivationFault& fault : plan.activations[altered_to])
-        altered[fault.row / 4].then(HookMask::of_activation(fault.hook, fault.row));
-    const std::int8_t* weights = effective.data() + i * plan.rows;
-    std::int32_t run_weights = 0;            // Σw of rows since the last mask
-    std::size_t last_sum = ~std::size_t{0};  // event whose D they belong to; none: start_
-    const auto close_run = [&] {
-      const std::int32_t d = -128 * run_weights;
-      if (last_sum == ~std::size_t{0})
-        start_[i] = d;
-      else
-        events[last_sum].constant[static_cast<std::size_t>(events[last_sum].constants) - 1] = d;
-      run_weights = 0;
+  void load(int q) {
+    if (loaded_) return;
+    loaded_ = true;
+    quads_.reach(code_, std::int64_t{q} * kVectors * kVectorBytes, kVectors * kVectorBytes);
+    for (int v = 0; v < kVectors; ++v) code_.load(kQuad + v, quad_at(q, v));
+  }
+
+  // What activation registers do to each quad just before each column of the group reads it.
+  void find_alterations(int from) {
+    const std::size_t columns = group_->columns.size();
+    alterations_.assign(static_cast<std::size_t>((plan_.rows + 3) / 4) * columns, {});
+    for (std::size_t i = 0; i < columns; ++i)
+      for (; from < group_->columns[i]; ++from)
+        for (const ActivationFault& fault : plan_.activations[from])
+          alterations_[static_cast<std::size_t>(fault.row / 4) * columns + i].then(
+              HookMask::of_activation(fault.hook, fault.row));
+  }
+
+  // Whether a row can add anything to a column, other than by hooks.
+  bool counts(int row, int col) const {
+    return row < used_ || (plan_.effective_weight(row, col, 0) != 0 &&
+                           std::ranges::binary_search(plan_.altered_rows[col], row));
+  }
+
+  void column_quad(int i, int q) {
+    const int col = group_->columns[i];
+    const std::vector<ChainBreak>& breaks = plan_.breaks[col];
+    std::size_t& at = next_break_[i];
+    const auto column = static_cast<std::uint8_t>(i);
+    unsigned rows = 0;
+    const auto add_rows = [&] {
+      if (rows == 0) return;
+      load(q);
+      code_.broadcast(kWeight, next_word({Kind::weights, column, static_cast<std::uint8_t>(rows), q}));
+      const int to = next_sum(i);
+      for (int v = 0; v < kVectors; ++v) code_.dot(to + v, kQuad + v, kWeight);
+      rows = 0;
     };
-    auto at = plan.breaks[col].begin();
-    for (int q = 0; q < quads; ++q) {
-      const HookMask& seen = altered[q];
-      const bool is_altered = !seen.identity();
-      std::uint32_t word = 0;
-      for (int r = 4 * q; r < std::min(4 * q + 4, plan.rows); ++r) {
-        const auto byte = [&](std::int8_t w) {
-          return static_cast<std::uint32_t>(static_cast<std::uint8_t>(w)) << r % 4 * 8;
-        };
-        if (at == plan.breaks[col].end() || at->row != r) {
-          word |= byte(weights[r]);
-          run_weights += weights[r];
-          continue;
+    for (int r = 4 * q; r < std::min(4 * q + 4, plan_.rows); ++r) {
+      HookMask product, sum;
+      if (at < breaks.size() && breaks[at].row == r) {
+        const ChainBreak& one = breaks[at++];
+        if (!one.bypass) {
+          product = HookMask::of_product(one.hooks[pe::Site::multiplier]);
+          sum = HookMask::of(one.hooks[pe::Site::adder]);
         }
-        const ChainBreak& one = *at++;
-        const HookMask product =
-            one.bypass ? HookMask{} : HookMask::of_product(one.hooks[pe::Site::multiplier]);
-        HookMask sum = one.bypass ? HookMask{} : HookMask::of(one.hooks[pe::Site::adder]);
         sum.then(HookMask::of(one.hooks[pe::Site::psum_register]));
-        if (product.identity()) {
-          word |= byte(weights[r]);
-          run_weights += weights[r];
-        } else {
-          Event e{q, event(is_altered ? kAlteredProduct : kProduct, lane), 0, {}};
-          if (is_altered) {
-            e.constant[e.constants++] = bits(seen.keep);
-            e.constant[e.constants++] = bits(seen.flip);
-          }
-          for (const std::int32_t c : {bits(byte(weights[r])), bits(product.keep), bits(product.flip),
-                                       -128 * std::int32_t{weights[r]}})
-            e.constant[e.constants++] = c;
-          events.push_back(e);
-        }
-        if (!sum.identity()) {
-          Event e{q, event(is_altered ? kAlteredSum : kSum, lane), 0, {}};
-          if (is_altered) {
-            e.constant[e.constants++] = bits(seen.keep);
-            e.constant[e.constants++] = bits(seen.flip);
-          }
-          for (const std::int32_t c : {bits(word), bits(sum.keep), bits(sum.flip), 0})
-            e.constant[e.constants++] = c;
-          close_run();
-          last_sum = events.size();
-          events.push_back(e);
-          word = 0;
-        }
       }
-      if (is_altered && word != 0) {
-        events.push_back({q, event(kAltered, lane), 3, {bits(seen.keep), bits(seen.flip), bits(word)}});
-        word = 0;
+      const unsigned row = 1u << r % 4;
+      if (!product.identity()) {
+        add_product(i, q, row, product);
+        ++events_;
+      } else if (counts(r, col)) {
+        rows |= row;
       }
-      words_[static_cast<std::size_t>(q) * kVnniColumns + i] = bits(word);
+      if (!sum.identity()) {
+        add_rows();
+        end_run(i);
+        apply(sum, sum_of(i));
+        begin_run(i, q);
+        ++events_;
+      }
     }
-    close_run();
+    add_rows();
   }
-  events_ = static_cast<std::int64_t>(events.size());
-  std::ranges::stable_sort(events, {}, &Event::quad);
-  int done = 0;
-  for (const Event& e : events) {
-    code_.push_back(e.quad - done);
-    done = e.quad;
-    code_.push_back(e.number);
-    code_.insert(code_.end(), e.constant.begin(), e.constant.begin() + e.constants);
-  }
-  code_.push_back(quads - done);
-  code_.push_back(event(kEnd, 0));
-}
 
-namespace {
-
-using Sums = __m512i[kVnniColumns][kVectors];
-
-template <int kind, int column>
-[[gnu::always_inline, gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]] inline void run_event(
-    const std::int32_t* quad, const std::int32_t*& code, Sums& sum) {
-  const bool is_altered = kind == kAlteredProduct || kind == kAlteredSum || kind == kAltered;
-  __m512i seen_keep = _mm512_setzero_si512(), seen_flip = seen_keep;
-  if (is_altered) {
-    seen_keep = in_register(code[0]);
-    seen_flip = in_register(code[1]);
-    code += 2;
+  void fill(int first, Memory from) {
+    code_.broadcast(first, from);
+    for (int v = 1; v < kVectors; ++v) code_.copy(first + v, first);
   }
-  const __m512i weight = in_register(code[0]);
-  if (kind == kAltered) {
-    ++code;
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v)
-      sum[column][v] = _mm512_dpbusd_epi32(sum[column][v],
-                                           _mm512_ternarylogic_epi32(_mm512_loadu_si512(quad + v * kLanes),
-                                                                     seen_keep, seen_flip, kMaskFunction),
-                                           weight);
-    return;
+  void begin_run(int i, int q) {
+    const Memory offset = next_word({Kind::run_offset, static_cast<std::uint8_t>(i), 0, q});
+    fill(run_of(i), offset);
+    dots_[i] = 0;
   }
-  const __m512i keep = in_register(code[1]), flip = in_register(code[2]), offset = in_register(code[3]);
-  code += 4;
-#pragma GCC unroll 8
-  for (int v = 0; v < kVectors; ++v) {
-    __m512i a = _mm512_loadu_si512(quad + v * kLanes);
-    if (is_altered) a = _mm512_ternarylogic_epi32(a, seen_keep, seen_flip, kMaskFunction);
-    if (kind == kProduct || kind == kAlteredProduct) {
-      const __m512i product = _mm512_dpbusd_epi32(offset, a, weight);
-      sum[column][v] =
-          _mm512_add_epi32(sum[column][v], _mm512_ternarylogic_epi32(product, keep, flip, kMaskFunction));
+  void end_run(int i) {
+    for (int v = 0; v < kVectors; ++v) code_.add(sum_of(i, v), sum_of(i, v), run_of(i, v));
+  }
+  // Where the next dot product of a run is added: in long runs half of them to the sum itself, which by then
+  // is there.
+  int next_sum(int i) { return ++dots_[i] > 2 && dots_[i] % 2 == 0 ? sum_of(i) : run_of(i); }
+
+  void add_product(int i, int q, unsigned row, const HookMask& mask) {
+    load(q);
+    const Slot slot{Kind::product, static_cast<std::uint8_t>(i), static_cast<std::uint8_t>(row), q};
+    code_.broadcast(kWeight, next_word(slot));
+    fill(kProduct, next_word(slot));
+    for (int v = 0; v < kVectors; ++v) code_.dot(kProduct + v, kQuad + v, kWeight);
+    apply(mask, kProduct);
+    for (int v = 0; v < kVectors; ++v) code_.add(run_of(i, v), run_of(i, v), kProduct + v);
+  }
+
+  // On the kVectors registers from `first` on. A stuck bit needs one constant, other hooks two.
+  void apply(const HookMask& mask, int first) {
+    if (mask.flip == 0) {
+      code_.broadcast(kKeep, constant(mask.keep));
+      for (int v = first; v < first + kVectors; ++v) code_.bit_and(v, v, kKeep);
+    } else if (mask.flip == ~mask.keep) {
+      code_.broadcast(kFlip, constant(mask.flip));
+      for (int v = first; v < first + kVectors; ++v) code_.bit_or(v, v, kFlip);
+    } else if (mask.keep == ~std::uint32_t{0}) {
+      code_.broadcast(kFlip, constant(mask.flip));
+      for (int v = first; v < first + kVectors; ++v) code_.bit_xor(v, v, kFlip);
     } else {
-      const __m512i here = _mm512_dpbusd_epi32(sum[column][v], a, weight);
-      sum[column][v] = _mm512_add_epi32(_mm512_ternarylogic_epi32(here, keep, flip, kMaskFunction), offset);
+      code_.broadcast(kKeep, constant(mask.keep));
+      code_.broadcast(kFlip, constant(mask.flip));
+      for (int v = first; v < first + kVectors; ++v) code_.ternary(v, kKeep, kFlip, HookMask::kFunction);
     }
   }
-}
 
-}  // namespace
-
-[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]] void ChainProgram::run(
-    const std::int32_t* quads, int accumulator_bits, bool add, std::int32_t* sums,
-    std::int64_t stride) const {
-  Sums sum;
-#pragma GCC unroll 4
-  for (int c = 0; c < kVnniColumns; ++c)
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) sum[c][v] = _mm512_set1_epi32(start_[c]);
-  const std::int32_t* code = code_.data();
-  const std::int32_t* words = words_.data();
-  for (;;) {
-    const std::int32_t* const until = quads + *code++ * kVnniPositions;
-    for (; quads != until; quads += kVnniPositions, words += kVnniColumns) {
-      __m512i weight[kVnniColumns];
-#pragma GCC unroll 4
-      for (int c = 0; c < kVnniColumns; ++c) weight[c] = _mm512_set1_epi32(words[c]);
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) {
-        const __m512i a = _mm512_loadu_si512(quads + v * kLanes);
-#pragma GCC unroll 4
-        for (int c = 0; c < kVnniColumns; ++c) sum[c][v] = _mm512_dpbusd_epi32(sum[c][v], a, weight[c]);
+  // Sums are wrapped, and replace or are added to what is there.
+  void leave(int columns) {
+    const int shift = 32 - accumulator_bits_;
+    const auto all = [&](const auto& body) {
+      for (int i = 0; i < columns; ++i) {
+        for (int v = 0; v < kVectors; ++v) body(sum_of(i, v), Memory{kSums, v * kVectorBytes});
+        if (i + 1 < columns) code_.advance(kSums, kStride);
       }
-    }
-    const std::int32_t number = *code++;
-    switch (number) {
-      case kProduct* kVnniColumns + 0:
-        run_event<kProduct, 0>(quads, code, sum);
-        break;
-      case kProduct* kVnniColumns + 1:
-        run_event<kProduct, 1>(quads, code, sum);
-        break;
-      case kProduct* kVnniColumns + 2:
-        run_event<kProduct, 2>(quads, code, sum);
-        break;
-      case kProduct* kVnniColumns + 3:
-        run_event<kProduct, 3>(quads, code, sum);
-        break;
-      case kSum* kVnniColumns + 0:
-        run_event<kSum, 0>(quads, code, sum);
-        break;
-      case kSum* kVnniColumns + 1:
-        run_event<kSum, 1>(quads, code, sum);
-        break;
-      case kSum* kVnniColumns + 2:
-        run_event<kSum, 2>(quads, code, sum);
-        break;
-      case kSum* kVnniColumns + 3:
-        run_event<kSum, 3>(quads, code, sum);
-        break;
-      case kAlteredProduct* kVnniColumns + 0:
-        run_event<kAlteredProduct, 0>(quads, code, sum);
-        break;
-      case kAlteredProduct* kVnniColumns + 1:
-        run_event<kAlteredProduct, 1>(quads, code, sum);
-        break;
-      case kAlteredProduct* kVnniColumns + 2:
-        run_event<kAlteredProduct, 2>(quads, code, sum);
-        break;
-      case kAlteredProduct* kVnniColumns + 3:
-        run_event<kAlteredProduct, 3>(quads, code, sum);
-        break;
-      case kAlteredSum* kVnniColumns + 0:
-        run_event<kAlteredSum, 0>(quads, code, sum);
-        break;
-      case kAlteredSum* kVnniColumns + 1:
-        run_event<kAlteredSum, 1>(quads, code, sum);
-        break;
-      case kAlteredSum* kVnniColumns + 2:
-        run_event<kAlteredSum, 2>(quads, code, sum);
-        break;
-      case kAlteredSum* kVnniColumns + 3:
-        run_event<kAlteredSum, 3>(quads, code, sum);
-        break;
-      case kAltered* kVnniColumns + 0:
-        run_event<kAltered, 0>(quads, code, sum);
-        break;
-      case kAltered* kVnniColumns + 1:
-        run_event<kAltered, 1>(quads, code, sum);
-        break;
-      case kAltered* kVnniColumns + 2:
-        run_event<kAltered, 2>(quads, code, sum);
-        break;
-      case kAltered* kVnniColumns + 3:
-        run_event<kAltered, 3>(quads, code, sum);
-        break;
-      default: {
-        const int shift = 32 - accumulator_bits;
-#pragma GCC unroll 4
-        for (int c = 0; c < kVnniColumns; ++c)
-#pragma GCC unroll 8
-          for (int v = 0; v < kVectors; ++v) {
-            std::int32_t* to = sums + c * stride + v * kLanes;
-            __m512i x = sum[c][v];
-            if (shift != 0) x = _mm512_srai_epi32(_mm512_slli_epi32(x, shift), shift);
-            if (add) x = _mm512_add_epi32(x, _mm512_loadu_si512(to));
-            _mm512_storeu_si512(to, x);
-          }
-        return;
-      }
-    }
+    };
+    if (shift != 0)
+      for (int i = 0; i < columns; ++i)
+        for (int v = 0; v < kVectors; ++v) {
+          code_.shift_left(sum_of(i, v), sum_of(i, v), shift);
+          code_.shift_right_signed(sum_of(i, v), sum_of(i, v), shift);
+        }
+    const std::size_t replaces = code_.skip_if_zero(kAdd);
+    all([&](int sum, Memory to) {
+      code_.add(sum, sum, to);
+      code_.store(to, sum);
+    });
+    code_.finish();
+    code_.land(replaces);
+    all([&](int sum, Memory to) { code_.store(to, sum); });
+    code_.finish();
   }
+
+  const FaultPlan& plan_;
+  std::int64_t used_;
+  int accumulator_bits_;
+  CodeWriter& code_;
+  Group* group_ = nullptr;
+  Cursor words_{kStream, kWordBytes}, constants_{kConstants, kWordBytes}, quads_{kQuads, kVectorBytes};
+  bool loaded_ = false;  // the current quad is in registers
+  std::int64_t events_ = 0;
+  std::vector<HookMask> alterations_;  // by quad, then column of the group
+  std::vector<std::size_t> next_break_;
+  std::vector<int> dots_;  // of the current run
+};
+
+ChainCode::ChainCode(const FaultPlan& plan, std::span<const int> columns, std::int64_t used,
+                     int accumulator_bits)
+    : used_(used) {
+  CodeWriter code;
+  Compiler compiler(plan, used, accumulator_bits, code);
+  int altered_from = 0;
+  bytes_ = sizeof *this;
+  for (std::size_t first = 0; first < columns.size(); first += kColumns) {
+    const auto mine = columns.subspan(first, std::min<std::size_t>(kColumns, columns.size() - first));
+    Group& group = groups_.emplace_back();
+    group.columns.assign(mine.begin(), mine.end());
+    group.entry = code.size();
+    group.first_word = words_;
+    events_ += compiler.compile(group, altered_from, first + kColumns < columns.size());
+    words_ += static_cast<std::int64_t>(group.slots.size());
+    altered_from = mine.back();
+    bytes_ +=
+        sizeof group + group.slots.size() * sizeof(Slot) + group.constants.size() * sizeof(std::int32_t);
+  }
+  code_ = ExecutableCode(code.code());
+  bytes_ += code_.bytes();
 }
 
-[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]] void store_columns(
-    const std::int32_t* sums, std::int64_t stride, std::span<const std::int64_t> to, std::int64_t positions,
-    std::int32_t* out, std::int64_t ldc) {
-  for (std::size_t c0 = 0; c0 < to.size(); c0 += kLanes) {
-    const std::size_t columns = std::min<std::size_t>(kLanes, to.size() - c0);
-    const bool together = to[c0 + columns - 1] - to[c0] == static_cast<std::int64_t>(columns) - 1;
-    const auto lanes = static_cast<__mmask16>(0xffffu >> (kLanes - columns));
-    alignas(64) std::int32_t offsets[kLanes] = {};
-    for (std::size_t c = 0; c < columns; ++c) offsets[c] = static_cast<std::int32_t>(to[c0 + c] - to[c0]);
-    const __m512i where = _mm512_load_si512(offsets);
-    for (std::int64_t m0 = 0; m0 < positions; m0 += kLanes) {
-      __m512i x[16];
-      const std::int32_t* from = sums + static_cast<std::int64_t>(c0) * stride + m0;
-      std::int32_t* row = out + m0 * ldc + to[c0];
-      if (columns == kLanes && together && m0 + kLanes <= positions) {
-#pragma GCC unroll 16
-        for (int c = 0; c < kLanes; ++c) x[c] = _mm512_load_si512(from + c * stride);
-        transpose(x);
-#pragma GCC unroll 16
-        for (int m = 0; m < kLanes; ++m) _mm512_storeu_si512(row + m * ldc, x[m]);
+void ChainCode::fill(const FaultPlan& plan, const std::int8_t* weights, std::int64_t stride,
+                     std::int32_t* stream) const {
+  for (const Group& group : groups_) {
+    std::int32_t* pending[kColumns] = {};  // −128·Σw of the run is wanted there
+    std::int32_t run[kColumns] = {};
+    std::int32_t* word = stream + group.first_word;
+    for (std::size_t s = 0; s < group.slots.size(); ++s, ++word) {
+      const Slot& slot = group.slots[s];
+      const int i = slot.column;
+      if (slot.kind == Kind::run_offset) {
+        if (pending[i] != nullptr) *pending[i] = -128 * run[i];
+        pending[i] = word;
+        run[i] = 0;
         continue;
       }
-#pragma GCC unroll 16
-      for (std::size_t c = 0; c < kLanes; ++c)
-        x[c] = c < columns ? _mm512_load_si512(from + static_cast<std::int64_t>(c) * stride)
-                           : _mm512_setzero_si512();
-      transpose(x);
-      for (std::int64_t m = 0; m < std::min<std::int64_t>(kLanes, positions - m0); ++m, row += ldc) {
-        if (together)
-          _mm512_mask_storeu_epi32(row, lanes, x[m]);
-        else
-          _mm512_mask_i32scatter_epi32(row, lanes, where, x[m], 4);
+      std::uint32_t value = 0;
+      std::int32_t sum = 0;
+      for (unsigned rows = slot.rows; rows != 0; rows &= rows - 1) {
+        const int b = std::countr_zero(rows), row = 4 * slot.quad + b, col = group.columns[i];
+        const std::int8_t weight =
+            plan.effective_weight(row, col, row < used_ ? weights[row * stride + col] : std::int8_t{0});
+        value |= std::uint32_t{static_cast<std::uint8_t>(weight)} << 8 * b;
+        sum += weight;
+      }
+      *word = bits(value);
+      if (slot.kind == Kind::product) {
+        *++word = -128 * sum;
+        ++s;
+      } else {
+        run[i] += sum;
       }
     }
+    for (std::size_t i = 0; i < group.columns.size(); ++i) *pending[i] = -128 * run[i];
   }
+}
+
+void ChainCode::run(std::int64_t group, std::int32_t* quads, const std::int32_t* stream, bool add,
+                    std::int32_t* sums, std::int64_t stride) const {
+  using Code = void(std::int32_t * quads, const std::int32_t* stream, const std::int32_t* constants,
+                    std::int32_t* sums, std::int64_t stride, std::int64_t add);
+  const Group& one = groups_[group];
+  const auto code = reinterpret_cast<Code*>(reinterpret_cast<std::uintptr_t>(code_.data() + one.entry));
+  code(quads, stream + one.first_word, one.constants.data(), sums,
+       stride * static_cast<std::int64_t>(sizeof *sums), add ? 1 : 0);
+}
+
+std::shared_ptr<const ChainCode> ChainCodes::get(const FaultPlan& plan, const std::vector<int>& columns,
+                                                 std::int64_t used, int accumulator_bits) {
+  std::weak_ptr<const ChainCode>& known = codes_[{used, columns}];
+  std::shared_ptr<const ChainCode> code = known.lock();
+  if (code == nullptr) {
+    code = std::make_shared<const ChainCode>(plan, columns, used, accumulator_bits);
+    known = code;
+  }
+  return code;
 }
 
 }  // namespace kintsugi::array

@@ -1,93 +1,90 @@
-// Columns with live faults, four at a time, with AVX-512 VNNI: the compiled form of their chains.
+// Columns with live faults, a few at a time, with AVX-512 VNNI: their chains as machine code.
 //
-// A program walks down the rows of one tile in quads (four rows, one vpdpbusd). Each quad adds its clean rows
-// to the sums of all four columns; where a column's chain breaks, an event does what the PE there does to 96
-// stream positions in registers:
+// A group's code walks down the rows of one tile in quads (four rows, one vpdpbusd), for kVnniPositions
+// stream positions at once. Each quad adds its clean rows to the sums of all columns of the group, and does
+// what PEs with live faults do there:
 //   product   a hooked multiplier: the row's product alone, masked, added (no order to keep)
 //   sum       a hooked adder or psum register: the rows down to it, then the mask on the whole sum
-//   altered   rows whose activation a register left of this column, but inside the group, has changed
-// Every hook is (x & keep') ^ flip', one vpternlogd. Activations are unsigned (a + 128); −128·Σw of the rows
+//   altered   a hooked activation register: the quad itself masked, for the columns to the right
+// Every hook is (x & keep') ^ flip', one instruction. Activations are unsigned (a + 128); −128·Σw of the rows
 // between two masks is added before the first of them. Sums wrap at 32 bits; narrower accumulators are the
 // low bits, sign-extended at the foot of the array.
+//
+// The code depends on the chip alone. Weights are data: a stream of words in the order in which the code
+// reads them, one stream for each tile of a layer.
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
-#include "array/aligned_buffer.h"
 #include "array/fault_plan.h"
 #include "array/hook_mask.h"
+#include "array/machine_code.h"
+#include "array/vnni_quads.h"
 
 namespace kintsugi::array {
 
-inline constexpr std::int64_t kVnniPositions = 96;  // worked on together
-inline constexpr int kVnniColumns = 4;
-
-// What a column's activation registers do to one quad.
-struct Alteration {
-  std::int32_t quad = 0;
-  HookMask mask;
-};
-std::vector<Alteration> alterations(std::span<const ActivationFault> faults);
-
-// The activations of one tile for many positions, as the columns met so far have altered them.
-class QuadBlock {
+// The chained columns of one tile, in groups.
+class ChainCode {
  public:
-  // a: `positions` rows of `used` values with stride lda; rows of the array beyond `used`, and positions up
-  // to the next multiple of `block`, are zero.
-  void load(const std::int8_t* a, std::int64_t lda, std::int64_t positions, std::int64_t used, int rows,
-            std::int64_t block = kVnniPositions);
-  // What the activation registers of a column do to its right neighbours: alterations by quad.
-  void apply(std::span<const Alteration> alterations);
+  static constexpr int kColumns = 4;  // of a group
 
-  std::int64_t blocks() const { return blocks_; }
-  // Unsigned bytes, [quad][position in block][4].
-  const std::int32_t* block(std::int64_t b) const { return words_.data() + b * quads_ * width_; }
+  // columns: of the array, ascending; `used` rows hold weights. An activation register acts on the listed
+  // columns to its right.
+  ChainCode(const FaultPlan& plan, std::span<const int> columns, std::int64_t used, int accumulator_bits);
 
- private:
-  std::int64_t quads_ = 0, blocks_ = 0, width_ = kVnniPositions;
-  AlignedBuffer<std::int32_t> words_;
-};
+  std::int64_t groups() const { return static_cast<std::int64_t>(groups_.size()); }
+  std::span<const int> columns(std::int64_t group) const { return groups_[group].columns; }
 
-// Up to four columns of one tile, ascending.
-class ChainProgram {
- public:
-  // weights(row, i): the tile's weight of row `row` < used in columns[i]; spare rows hold zero.
-  template <class Weights>
-  void build(const FaultPlan& plan, std::span<const int> columns, std::int64_t used, const Weights& weights) {
-    std::vector<std::int8_t> table(static_cast<std::size_t>(plan.rows) * columns.size());
-    for (std::size_t i = 0; i < columns.size(); ++i)
-      for (int r = 0; r < plan.rows; ++r)
-        table[i * plan.rows + r] =
-            plan.effective_weight(r, columns[i], r < used ? weights(r, i) : std::int8_t{0});
-    compile(plan, columns, used, table);
-  }
+  // The stream of a tile. weights: the tile's row r at weights + r·stride, by column of the array.
+  std::int64_t words() const { return words_; }
+  void fill(const FaultPlan& plan, const std::int8_t* weights, std::int64_t stride,
+            std::int32_t* stream) const;
 
-  // sums: column i's positions at sums + i·stride, kVnniPositions of them, for all four columns; replaced, or
-  // added to (wrapping at 32 bits).
-  void run(const std::int32_t* quads, int accumulator_bits, bool add, std::int32_t* sums,
+  // Groups in ascending order over the same quads, which they alter. sums: the group's column i at sums +
+  // i·stride, kVnniPositions of them, replaced, or added to (wrapping at 32 bits).
+  void run(std::int64_t group, std::int32_t* quads, const std::int32_t* stream, bool add, std::int32_t* sums,
            std::int64_t stride) const;
 
   std::int64_t events() const { return events_; }
-  std::size_t bytes() const { return (words_.size() + code_.size()) * sizeof(std::int32_t) + sizeof *this; }
+  std::size_t bytes() const { return bytes_; }
 
  private:
-  void compile(const FaultPlan& plan, std::span<const int> columns, std::int64_t used,
-               std::span<const std::int8_t> effective);
+  // What the next word of a stream is.
+  enum class Kind : std::uint8_t { weights, product, run_offset };
+  struct Slot {
+    Kind kind;
+    std::uint8_t column;  // in the group
+    std::uint8_t rows;    // of the quad, one bit each
+    std::int32_t quad;
+  };
+  struct Group {
+    std::vector<int> columns;
+    std::vector<Slot> slots;
+    std::int64_t first_word = 0;
+    std::vector<std::int32_t> constants;
+    std::size_t entry = 0;  // into code_
+  };
+  class Compiler;
 
-  std::vector<std::int32_t> words_;  // clean weights: per quad, one word for each column
-  std::vector<std::int32_t> code_;   // quads to run, event, its constants; and so on
-  std::int32_t start_[kVnniColumns] = {};
-  std::int64_t events_ = 0;
+  std::int64_t used_ = 0, words_ = 0, events_ = 0;
+  std::vector<Group> groups_;
+  ExecutableCode code_;
+  std::size_t bytes_ = 0;
 };
 
-// totals (+)= sums, both `count` (a multiple of 16), wrapped at accumulator_bits first.
-void add_sums(const std::int32_t* sums, std::int64_t count, int accumulator_bits, bool add,
-              std::int32_t* totals);
+// The code of one chip, shared by the layers that run on it and kept as long as one of them wants it.
+class ChainCodes {
+ public:
+  std::shared_ptr<const ChainCode> get(const FaultPlan& plan, const std::vector<int>& columns,
+                                       std::int64_t used, int accumulator_bits);
 
-// sums (column c's positions at sums + c·stride) to out (row m at out + m·ldc), columns listed in `to`.
-void store_columns(const std::int32_t* sums, std::int64_t stride, std::span<const std::int64_t> to,
-                   std::int64_t positions, std::int32_t* out, std::int64_t ldc);
+ private:
+  std::map<std::pair<std::int64_t, std::vector<int>>, std::weak_ptr<const ChainCode>> codes_;
+};
 
 }  // namespace kintsugi::array

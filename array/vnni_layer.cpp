@@ -44,16 +44,7 @@ void VnniLayer::prepare(const LayerContext& context, const LayerJob& job) {
   wide_ = context.array.accumulator_bits == 32;
   choose(context);
   if (!panels_.empty()) prepare_products(context, job);
-  if (chain_columns_ == 0) return;
-  alterations_.resize(static_cast<std::size_t>(context.array.cols));
-  for (int c = 0; c < context.array.cols; ++c) alterations_[c] = alterations(context.plan.activations[c]);
-  choose_chains(context);
-  programs_.clear();
-  columns_.clear();
-  if (single_)
-    prepare_columns(context, job);
-  else
-    prepare_chains(context, job);
+  if (chain_columns_ > 0) prepare_chains(context, job);
 }
 
 // Columns with breaks or altered activations must be chains. Other columns are products, unless the panel
@@ -77,62 +68,7 @@ void VnniLayer::choose(const LayerContext& context) {
     else
       panels_.push_back(p);
   }
-  chain_places_.clear();
-  for (std::int64_t n = 0; n < N; ++n)
-    if (chained_[n] != 0) chain_places_.push_back(n);
-  chain_columns_ = static_cast<std::int64_t>(chain_places_.size());
-
-  groups_.assign(tiling_.n_tiles.size(), {});
-  first_program_.clear();
-  programs_per_tile_ = 0;
-  alters_ = false;
-  for (std::size_t t = 0; t < tiling_.n_tiles.size(); ++t) {
-    const Range& tile = tiling_.n_tiles[t];
-    std::vector<Group>& groups = groups_[t];
-    for (int c = 0; c < static_cast<int>(tile.count); ++c) {
-      if (chained_[tile.begin + c] == 0) continue;
-      if (groups.empty() || groups.back().size() == kVnniColumns) groups.emplace_back();
-      groups.back().push_back(c);
-    }
-    if (!groups.empty())
-      for (int c = 0; c < groups.back().back(); ++c) alters_ = alters_ || !plan.activations[c].empty();
-    first_program_.push_back(programs_per_tile_);
-    programs_per_tile_ += groups.size();
-  }
-}
-
-// Four columns at a time share loads but pay for each event that the processor did not foresee; single
-// columns pay a little in every quad. Costs in cycles for sixteen stream positions of one column and tile,
-// measured.
-void VnniLayer::choose_chains(const LayerContext& context) {
-  constexpr double kQuad = 0.7, kEvent = 1.65;                     // four at a time
-  constexpr double kColumn = 19, kCleanStep = 0.75, kStep = 0.95;  // alone
-  constexpr double kAlter = 1.0;                                   // a quad of activations
-  const FaultPlan& plan = context.plan;
-  const double quads = static_cast<double>(ceil_div(tiling_.k_tiles.front().count, 4));
-  four_cost_ = single_cost_ = 0;
-  for (const std::vector<Group>& groups : groups_)
-    for (const Group& group : groups) {
-      double events = 0, altered = 0;
-      for (const int c : group) {
-        double products = 0, sums = 0;
-        for (const ChainBreak& b : plan.breaks[c]) {
-          const bool product = !b.bypass && !b.hooks[pe::Site::multiplier].identity();
-          products += product;
-          sums += !product || !b.hooks[pe::Site::adder].identity() ||
-                  !b.hooks[pe::Site::psum_register].identity();
-        }
-        const double faults = static_cast<double>(plan.activations[c].size());
-        single_cost_ += kColumn + kAlter * std::min(quads, faults) +
-                        (products + sums > 0 ? kStep * (quads + products + 0.75 * sums) : kCleanStep * quads);
-        // Rows altered inside the group are events of the columns to their right.
-        events += products + sums + (c == group.back() ? 0 : 1.5 * faults);
-        altered += faults;
-      }
-      four_cost_ += static_cast<double>(group.size()) * quads * kQuad + kEvent * events +
-                    kAlter * std::min(quads, altered);
-    }
-  single_ = single_cost_ < four_cost_;
+  chain_columns_ = std::ranges::count(chained_, 1);
 }
 
 void VnniLayer::prepare_products(const LayerContext& context, const LayerJob& job) {
@@ -167,42 +103,31 @@ void VnniLayer::prepare_products(const LayerContext& context, const LayerJob& jo
 
 void VnniLayer::prepare_chains(const LayerContext& context, const LayerJob& job) {
   const std::int64_t K = shape_.k(), N = shape_.n();
-  const std::size_t k_tiles = tiling_.k_tiles.size();
-  const std::size_t tiles = static_cast<std::size_t>(shape_.groups) * k_tiles;
-  programs_.resize(tiles * programs_per_tile_);
-  context.for_each(static_cast<std::int64_t>(tiles), [&](std::int64_t tile) {
-    const std::size_t group = static_cast<std::size_t>(tile) / k_tiles;
-    const Range& k_tile = tiling_.k_tiles[static_cast<std::size_t>(tile) % k_tiles];
-    ChainProgram* program = programs_.data() + static_cast<std::size_t>(tile) * programs_per_tile_;
-    for (std::size_t t = 0; t < groups_.size(); ++t)
-      for (const Group& columns : groups_[t]) {
-        const std::int8_t* first = job.weights + (static_cast<std::int64_t>(group) * K + k_tile.begin) * N +
-                                   tiling_.n_tiles[t].begin;
-        program++->build(context.plan, columns, k_tile.count,
-                         [&](int row, std::size_t i) { return first[row * N + columns[i]]; });
-      }
-  });
-}
-
-void VnniLayer::prepare_columns(const LayerContext& context, const LayerJob& job) {
-  const FaultPlan& plan = context.plan;
-  const std::int64_t K = shape_.k(), N = shape_.n();
-  const std::size_t k_tiles = tiling_.k_tiles.size();
-  const std::size_t tiles = static_cast<std::size_t>(shape_.groups) * k_tiles;
-  columns_.resize(tiles * static_cast<std::size_t>(chain_columns_));
-  context.for_each(static_cast<std::int64_t>(tiles), [&](std::int64_t tile) {
-    const std::size_t group = static_cast<std::size_t>(tile) / k_tiles;
-    const Range& k_tile = tiling_.k_tiles[static_cast<std::size_t>(tile) % k_tiles];
-    ColumnProgram* program = columns_.data() + tile * chain_columns_;
-    std::vector<std::int8_t> effective(static_cast<std::size_t>(plan.rows));
-    for (std::int64_t n = 0; n < N; ++n) {
-      if (chained_[n] == 0) continue;
-      const int c = static_cast<int>(n % context.array.cols);
-      const std::int8_t* from = job.weights + (static_cast<std::int64_t>(group) * K + k_tile.begin) * N + n;
-      for (int r = 0; r < plan.rows; ++r)
-        effective[r] = plan.effective_weight(r, c, r < k_tile.count ? from[r * N] : std::int8_t{0});
-      program++->build(plan, c, k_tile.count, effective);
-    }
+  const std::size_t k_tiles = tiling_.k_tiles.size(), n_tiles = tiling_.n_tiles.size();
+  codes_.assign(n_tiles * k_tiles, nullptr);
+  alters_ = false;
+  for (std::size_t nt = 0; nt < n_tiles; ++nt) {
+    std::vector<int> columns;
+    for (int c = 0; c < static_cast<int>(tiling_.n_tiles[nt].count); ++c)
+      if (chained_[tiling_.n_tiles[nt].begin + c] != 0) columns.push_back(c);
+    if (columns.empty()) continue;
+    for (int c = 0; c < columns.back(); ++c) alters_ = alters_ || !context.plan.activations[c].empty();
+    for (std::size_t kt = 0; kt < k_tiles; ++kt)
+      codes_[nt * k_tiles + kt] = context.chain_codes->get(context.plan, columns, tiling_.k_tiles[kt].count,
+                                                           context.array.accumulator_bits);
+  }
+  streams_.resize(static_cast<std::size_t>(shape_.groups) * codes_.size());
+  context.for_each(static_cast<std::int64_t>(streams_.size()), [&](std::int64_t index) {
+    const std::size_t tile = static_cast<std::size_t>(index) % codes_.size(), nt = tile / k_tiles,
+                      kt = tile % k_tiles;
+    const std::int64_t group = index / static_cast<std::int64_t>(codes_.size());
+    const ChainCode* const code = codes_[tile].get();
+    if (code == nullptr) return;
+    std::vector<std::int32_t>& stream = streams_[static_cast<std::size_t>(index)];
+    stream.resize(static_cast<std::size_t>(code->words()));
+    code->fill(context.plan,
+               job.weights + (group * K + tiling_.k_tiles[kt].begin) * N + tiling_.n_tiles[nt].begin, N,
+               stream.data());
   });
 }
 
@@ -210,21 +135,17 @@ void VnniLayer::run(const LayerContext& context, const LayerJob& job,
                     ScratchPool<VnniScratch>& scratch) const {
   if (!panels_.empty()) run_products(context, job, scratch);
   if (chain_columns_ == 0) return;
-  // Stream positions worked on together: their activations and sums stay in the second-level cache, and each
-  // chain runs over several blocks of them, so that the processor learns its branches.
-  constexpr std::int64_t kMost = 12 * kVnniPositions, kGatherBytes = 2 << 20;
+  // Stream positions worked on together: their activations and sums stay in the second-level cache, and the
+  // code of each group of columns, which comes from further away, is used for all of them.
+  constexpr std::int64_t kMost = 1024, kMostOfTiles = 512, kGatherBytes = 2 << 20;
   const std::int64_t m = job.shape.m();
-  std::int64_t rows = std::min(kMost, ceil_div(m, context.threads()));
+  std::int64_t rows =
+      std::min(tiling_.k_tiles.size() == 1 ? kMost : kMostOfTiles, ceil_div(m, context.threads()));
   if (!shape_.is_gemm()) rows = std::min(rows, kGatherBytes / shape_.k());
-  const std::int64_t unit = single_ ? kColumnPositions : kVnniPositions;
-  rows = std::max<std::int64_t>(1, ceil_div(rows, unit)) * unit;
+  rows = std::max<std::int64_t>(1, ceil_div(rows, kVnniPositions)) * kVnniPositions;
   context.for_each(ceil_div(m, rows), [&](std::int64_t block) {
     scratch.with([&](VnniScratch& mine) {
-      const std::int64_t begin = block * rows, count = std::min(rows, m - begin);
-      if (single_)
-        run_single_columns(context, job, begin, count, mine);
-      else
-        run_chains(context, job, begin, count, mine);
+      run_chains(context, job, block * rows, std::min(rows, m - block * rows), mine);
     });
   });
 }
@@ -288,103 +209,37 @@ void VnniLayer::run_chains(const LayerContext& context, const LayerJob& job, std
                            std::int64_t count, VnniScratch& scratch) const {
   const std::size_t k_tiles = tiling_.k_tiles.size();
   const std::int64_t stride = ceil_div(count, kVnniPositions) * kVnniPositions;
-  constexpr std::size_t kStored = 16;  // columns whose sums are stored together
+  constexpr std::int64_t kStored = 16 / ChainCode::kColumns;  // groups whose sums are stored together
   for (std::int64_t g = 0; g < shape_.groups; ++g) {
     const Rows rows = gather(job.shape, job.activations, g, begin, count, scratch.rows);
     bool loaded = false;
-    for (std::size_t nt = 0; nt < groups_.size(); ++nt) {
-      const std::vector<Group>& groups = groups_[nt];
-      if (groups.empty()) continue;
-      const std::int64_t first = tiling_.n_tiles[nt].begin;
+    for (std::size_t nt = 0; nt < tiling_.n_tiles.size(); ++nt) {
+      if (codes_[nt * k_tiles] == nullptr) continue;
+      const std::int64_t first = tiling_.n_tiles[nt].begin, groups = codes_[nt * k_tiles]->groups();
       // With one k-tile, sums leave as soon as there are sixteen columns of them.
-      const std::size_t kept = k_tiles == 1 ? kStored / kVnniColumns : groups.size();
-      std::int32_t* const sums = scratch.sums.ensure(kept * kVnniColumns * static_cast<std::size_t>(stride));
+      const std::int64_t kept = k_tiles == 1 ? kStored : groups, apart = ChainCode::kColumns * stride;
+      std::int32_t* const sums = scratch.sums.ensure(static_cast<std::size_t>(kept * apart));
       for (std::size_t kt = 0; kt < k_tiles; ++kt) {
         const Range& k_tile = tiling_.k_tiles[kt];
         if (!loaded || k_tiles > 1 || alters_)
           scratch.quads.load(rows.a + k_tile.begin, rows.lda, count, k_tile.count, context.array.rows);
         loaded = true;
-        int passed = 0;  // columns whose activation registers have done what they do
-        const ChainProgram* program = programs_.data() +
-                                      (static_cast<std::size_t>(g) * k_tiles + kt) * programs_per_tile_ +
-                                      first_program_[nt];
-        for (std::size_t i = 0; i < groups.size(); ++i, ++program) {
-          for (; passed < groups[i].front(); ++passed) scratch.quads.apply(alterations_[passed]);
-          std::int32_t* const mine = sums + static_cast<std::int64_t>(i % kept) * kVnniColumns * stride;
+        const ChainCode& code = *codes_[nt * k_tiles + kt];
+        const std::int32_t* const stream =
+            streams_[static_cast<std::size_t>(g) * codes_.size() + nt * k_tiles + kt].data();
+        for (std::int64_t i = 0; i < groups; ++i) {
           for (std::int64_t b = 0; b < scratch.quads.blocks(); ++b)
-            program->run(scratch.quads.block(b), context.array.accumulator_bits, kt > 0,
-                         mine + b * kVnniPositions, stride);
-          if (kt + 1 < k_tiles) continue;
-          const bool full = (i + 1) % (kStored / kVnniColumns) == 0;
-          if (!full && i + 1 < groups.size()) continue;
-          const std::size_t from = i / (kStored / kVnniColumns) * (kStored / kVnniColumns);
-          std::int64_t to[kStored];
+            code.run(i, scratch.quads.block(b), stream, kt > 0, sums + i % kept * apart + b * kVnniPositions,
+                     stride);
+          if (kt + 1 < k_tiles || ((i + 1) % kStored != 0 && i + 1 < groups)) continue;
+          const std::int64_t from = i / kStored * kStored;
+          std::int64_t to[kStored * ChainCode::kColumns];
           std::size_t columns = 0;
-          for (std::size_t j = from; j <= i; ++j)
-            for (const int c : groups[j]) to[columns++] = g * shape_.n() + first + c;
-          store_columns(sums + static_cast<std::int64_t>(from % kept) * kVnniColumns * stride, stride,
-                        std::span(to, columns), count, job.accumulators + begin * shape_.out_c, shape_.out_c);
+          for (std::int64_t j = from; j <= i; ++j)
+            for (const int c : code.columns(j)) to[columns++] = g * shape_.n() + first + c;
+          store_columns(sums + from % kept * apart, stride, std::span(to, columns), count,
+                        job.accumulators + begin * shape_.out_c, shape_.out_c);
         }
-      }
-    }
-  }
-}
-
-namespace {
-
-std::span<const Alteration> in_segment(const std::vector<Alteration>& all, int segment) {
-  const auto first = std::ranges::lower_bound(all, segment * kSegmentQuads, {}, &Alteration::quad);
-  const auto last = std::ranges::lower_bound(all, (segment + 1) * kSegmentQuads, {}, &Alteration::quad);
-  return {first, last};
-}
-
-}  // namespace
-
-void VnniLayer::run_single_columns(const LayerContext& context, const LayerJob& job, std::int64_t begin,
-                                   std::int64_t count, VnniScratch& scratch) const {
-  const std::size_t k_tiles = tiling_.k_tiles.size();
-  const int segments = static_cast<int>(ceil_div(ceil_div(context.array.rows, 4), kSegmentQuads));
-  for (std::int64_t g = 0; g < shape_.groups; ++g) {
-    const Rows rows = gather(job.shape, job.activations, g, begin, count, scratch.rows);
-    for (std::int64_t m0 = 0; m0 < count; m0 += kColumnPositions) {
-      const std::int64_t positions = std::min(kColumnPositions, count - m0);
-      std::int32_t* const out = job.accumulators + (begin + m0) * shape_.out_c;
-      std::int64_t before = 0;  // chained columns in n-tiles further left
-      bool loaded = false;
-      for (const Range& n_tile : tiling_.n_tiles) {
-        const std::int64_t chains =
-            std::ranges::count(std::span(chained_).subspan(n_tile.begin, n_tile.count), 1);
-        if (chains == 0) continue;
-        // Sums between segments; and, with several k-tiles, over tiles.
-        std::int32_t* const sums = scratch.sums.ensure(static_cast<std::size_t>(chains * kColumnPositions));
-        std::int32_t* totals = sums;
-        if (k_tiles > 1) totals = scratch.totals.ensure(static_cast<std::size_t>(chains * kColumnPositions));
-        for (std::size_t kt = 0; kt < k_tiles; ++kt) {
-          const Range& k_tile = tiling_.k_tiles[kt];
-          if (!loaded || k_tiles > 1 || alters_)
-            scratch.quads.load(rows.a + m0 * rows.lda + k_tile.begin, rows.lda, positions, k_tile.count,
-                               context.array.rows, kColumnPositions);
-          loaded = true;
-          const ColumnProgram* const programs =
-              columns_.data() +
-              (g * static_cast<std::int64_t>(k_tiles) + static_cast<std::int64_t>(kt)) * chain_columns_ +
-              before;
-          for (int segment = 0; segment < segments; ++segment) {
-            std::int64_t done = 0;
-            for (std::int64_t c = 0; done < chains; ++c) {
-              if (chained_[n_tile.begin + c] != 0) {
-                programs[done].run(scratch.quads.block(0), segment, sums + done * kColumnPositions);
-                ++done;
-              }
-              if (done < chains) scratch.quads.apply(in_segment(alterations_[c], segment));
-            }
-          }
-          if (k_tiles > 1 || !wide_)
-            add_sums(sums, chains * kColumnPositions, context.array.accumulator_bits, kt > 0, totals);
-        }
-        store_columns(totals, kColumnPositions, std::span(chain_places_).subspan(before, chains), positions,
-                      out + g * shape_.n(), shape_.out_c);
-        before += chains;
       }
     }
   }
@@ -393,8 +248,10 @@ void VnniLayer::run_single_columns(const LayerContext& context, const LayerJob& 
 std::size_t VnniLayer::bytes() const {
   std::size_t sum = sizeof *this;
   for (const PackedWeights& packed : packed_) sum += packed.bytes();
-  for (const ChainProgram& program : programs_) sum += program.bytes();
-  for (const ColumnProgram& program : columns_) sum += program.bytes();
+  for (auto code = codes_.begin(); code != codes_.end(); ++code)
+    if (*code != nullptr && std::find(codes_.begin(), code, *code) == code)  // tiles share it
+      sum += (*code)->bytes();
+  for (const auto& stream : streams_) sum += stream.size() * sizeof(std::int32_t);
   return sum;
 }
 
@@ -409,11 +266,8 @@ std::string VnniLayer::describe() const {
                                                   : "gathered");
   if (chain_columns_ > 0) {
     std::int64_t events = 0;
-    for (const ChainProgram& program : programs_) events += program.events();
-    for (const ColumnProgram& program : columns_) events += program.events();
-    text += fmt::format(
-        ", {} columns as chains with {} events, {} (estimated cost {:.0f} alone, {:.0f} by four)",
-        chain_columns_, events, single_ ? "each alone" : "four at a time", single_cost_, four_cost_);
+    for (const auto& code : codes_) events += code != nullptr ? code->events() : 0;
+    text += fmt::format(", {} columns as chains with {} events", chain_columns_, events);
   }
   return text + fmt::format("; {} kB", bytes() / 1024);
 }

@@ -3,13 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "array/layer_context.h"
 #include "array/layer_shape.h"
 #include "array/vnni_chain.h"
-#include "array/vnni_column.h"
 #include "array/vnni_product.h"
 
 namespace kintsugi::array {
@@ -20,8 +20,7 @@ struct VnniScratch {
   std::vector<std::int8_t> rows;         // gathered activations
   AlignedBuffer<std::int32_t> products;  // where a narrow accumulator wraps tile by tile
   QuadBlock quads;
-  AlignedBuffer<std::int32_t> sums;    // of chains, by column
-  AlignedBuffer<std::int32_t> totals;  // over k-tiles
+  AlignedBuffer<std::int32_t> sums;  // of chains, by column
 };
 
 class VnniLayer {
@@ -36,18 +35,13 @@ class VnniLayer {
   std::string describe() const;
 
  private:
-  using Group = std::vector<int>;  // up to four chained columns of one n-tile
   void choose(const LayerContext& context);
-  void choose_chains(const LayerContext& context);
   void prepare_products(const LayerContext& context, const LayerJob& job);
   void prepare_chains(const LayerContext& context, const LayerJob& job);
   void run_products(const LayerContext& context, const LayerJob& job,
                     ScratchPool<VnniScratch>& scratch) const;
   void run_narrow_products(const LayerContext& context, const LayerJob& job, std::int64_t begin,
                            std::int64_t count, VnniScratch& scratch) const;
-  void prepare_columns(const LayerContext& context, const LayerJob& job);
-  void run_single_columns(const LayerContext& context, const LayerJob& job, std::int64_t begin,
-                          std::int64_t count, VnniScratch& scratch) const;
   void run_chains(const LayerContext& context, const LayerJob& job, std::int64_t begin, std::int64_t count,
                   VnniScratch& scratch) const;
 
@@ -58,17 +52,10 @@ class VnniLayer {
   std::vector<std::int64_t> panels_;   // that hold a column that is a product
   std::vector<PackedWeights> packed_;  // by group; or by (group, k-tile) of a narrow accumulator
   WindowClasses windows_;
-  std::vector<std::vector<Group>> groups_;  // by n-tile
-  std::vector<std::size_t> first_program_;  // of an n-tile, among those of one (group, k-tile)
-  std::size_t programs_per_tile_ = 0;
-  std::vector<ChainProgram> programs_;  // by (group, k-tile), then n-tile, then group of columns
-  // Or, where events are dense, single columns; by (group, k-tile), then chained columns.
-  bool single_ = false;
-  double single_cost_ = 0, four_cost_ = 0;
-  std::vector<ColumnProgram> columns_;
+  // Chains, where an n-tile has any: code by (n-tile, k-tile), weights by (group, n-tile, k-tile).
+  std::vector<std::shared_ptr<const ChainCode>> codes_;
+  std::vector<std::vector<std::int32_t>> streams_;
   std::int64_t chain_columns_ = 0;
-  std::vector<std::int64_t> chain_places_;            // their columns n
-  std::vector<std::vector<Alteration>> alterations_;  // by column of the array
 };
 
 }  // namespace kintsugi::array
