@@ -10,14 +10,15 @@
 
 #include "common/diagnostics.h"
 #include "common/isa.h"
+#include "faults/netlist_assembler.h"
 #include "faults/netlist_engine.h"
 
 namespace kintsugi::faults {
 
 namespace {
 
-const PlaneEngine& choose_engine() {
-  switch (common::choose_isa()) {
+const PlaneEngine& engine_for(common::Isa isa) {
+  switch (isa) {
     case common::Isa::portable:
       return portable_engine();
     case common::Isa::avx2:
@@ -56,21 +57,33 @@ constexpr std::size_t byte_column(Operand operand, bool before, int bit) {
   return operand == Operand::psum ? base + 4 * now + static_cast<std::size_t>(bit / 8) : base + now;
 }
 
+// A delay bin: compiled when it is first asked for.
+struct Bin {
+  double period_ps = 0;
+  std::once_flag once;
+  Program program;
+  std::unique_ptr<const AssembledProgram> assembled;  // null: the engine runs the program
+};
+
 }  // namespace
 
 struct NetlistModel::Impl {
-  Impl(std::shared_ptr<const TimedNetlist> the_netlist, double step_ps, std::vector<double> the_periods)
+  Impl(std::shared_ptr<const TimedNetlist> the_netlist, double step_ps, const std::vector<double>& periods_ps)
       : netlist(std::move(the_netlist)),
         grid(quantise(*netlist, step_ps)),
-        periods_ps(std::move(the_periods)),
-        engine(choose_engine()),
-        compiled(periods_ps.size()),
-        programs(periods_ps.size()) {}
+        isa(common::choose_isa()),
+        engine(engine_for(isa)),
+        bins(periods_ps.size()) {
+    for (std::size_t b = 0; b < bins.size(); ++b) bins[b].period_ps = periods_ps[b];
+  }
 
-  const Program& program(int bin) {
-    const auto at = static_cast<std::size_t>(bin);
-    std::call_once(compiled[at], [&] { programs[at] = compile_program(grid, periods_ps[at]); });
-    return programs[at];
+  const Bin& bin(int number) {
+    Bin& bin = bins[static_cast<std::size_t>(number)];
+    std::call_once(bin.once, [&] {
+      bin.program = compile_program(grid, bin.period_ps);
+      if (isa == common::Isa::avx512) bin.assembled = assemble(bin.program);
+    });
+    return bin;
   }
 
   std::unique_ptr<Workspace> borrow() {
@@ -85,22 +98,22 @@ struct NetlistModel::Impl {
     idle.push_back(std::move(workspace));
   }
 
-  void run_batch(const Program& program, Workspace& workspace, const PeCycles& cycles,
+  void run_batch(const Bin& bin, Workspace& workspace, const PeCycles& cycles,
                  std::span<const std::size_t> lanes, std::size_t words, std::uint32_t* errors) const;
 
   std::shared_ptr<const TimedNetlist> netlist;
   TimeGrid grid;
-  std::vector<double> periods_ps;
+  common::Isa isa;
   const PlaneEngine& engine;
-  std::vector<std::once_flag> compiled;
-  std::vector<Program> programs;
+  std::vector<Bin> bins;
   std::mutex mutex;
   std::vector<std::unique_ptr<Workspace>> idle;
 };
 
-void NetlistModel::Impl::run_batch(const Program& program, Workspace& workspace, const PeCycles& cycles,
+void NetlistModel::Impl::run_batch(const Bin& bin, Workspace& workspace, const PeCycles& cycles,
                                    std::span<const std::size_t> lanes, std::size_t words,
                                    std::uint32_t* errors) const {
+  const Program& program = bin.program;
   auto& bytes = workspace.bytes;
   for (auto& column : bytes) column.resize(64 * words);
   const auto gather = [&](std::size_t column, const std::int8_t* from) {
@@ -128,7 +141,10 @@ void NetlistModel::Impl::run_batch(const Program& program, Workspace& workspace,
         slots + input.slot * words;
   for (std::size_t column = 0; column < bytes.size(); ++column)
     engine.split(bytes[column].data(), words, planes[column].data());
-  (words == engine.words ? engine.run : engine.run_few)(program, slots);
+  if (bin.assembled)
+    bin.assembled->run(slots);
+  else
+    (words == engine.words ? engine.run : engine.run_few)(program, slots);
 
   for (const PlaneError& error : program.errors) {
     const std::uint64_t* plane = slots + error.slot * words;
@@ -145,7 +161,7 @@ void NetlistModel::Impl::run_batch(const Program& program, Workspace& workspace,
 
 NetlistModel::NetlistModel(std::shared_ptr<const TimedNetlist> netlist, double step_ps,
                            std::vector<double> periods_ps)
-    : impl_(std::make_unique<Impl>(std::move(netlist), step_ps, std::move(periods_ps))) {}
+    : impl_(std::make_unique<Impl>(std::move(netlist), step_ps, periods_ps)) {}
 
 NetlistModel::~NetlistModel() = default;
 
@@ -156,7 +172,8 @@ int NetlistModel::accumulator_bits() const {
 void NetlistModel::evaluate(int bin, std::uint64_t /*job_key*/, const PeCycles& cycles,
                             std::uint32_t* errors) const {
   std::fill_n(errors, cycles.count, 0U);
-  const Program& program = impl_->program(bin);
+  const Bin& compiled = impl_->bin(bin);
+  const Program& program = compiled.program;
   if (program.errors.empty()) return;
   auto workspace = impl_->borrow();
   std::vector<std::size_t>& lanes = workspace->lanes;
@@ -172,10 +189,11 @@ void NetlistModel::evaluate(int bin, std::uint64_t /*job_key*/, const PeCycles& 
              (changed(cycles.psum_before, cycles.psum) & program.late_psum)) != 0;
   }
   for (std::size_t begin = 0; begin < late;) {
-    const std::size_t words =
-        late - begin > 64 * impl_->engine.few_words ? impl_->engine.words : impl_->engine.few_words;
+    const std::size_t words = compiled.assembled                            ? AssembledProgram::kWords
+                              : late - begin > 64 * impl_->engine.few_words ? impl_->engine.words
+                                                                            : impl_->engine.few_words;
     const std::size_t count = std::min(late - begin, 64 * words);
-    impl_->run_batch(program, *workspace, cycles, std::span(lanes).subspan(begin, count), words, errors);
+    impl_->run_batch(compiled, *workspace, cycles, std::span(lanes).subspan(begin, count), words, errors);
     begin += count;
   }
   impl_->give_back(std::move(workspace));

@@ -12,8 +12,9 @@ namespace {
 
 constexpr int kNoStep = std::numeric_limits<int>::max() / 4;
 
-// How far back before the first step that anyone looks at a net's own history goes.
-constexpr double kMemoryPs = 400;
+// How long before the first step that anyone looks at a net is followed. What it was at the start then counts
+// for little, the more so as it starts as its gate's inputs would have it.
+constexpr double kMemoryPs = 150;
 
 // What a net does: `old` before `begin`, values[t − begin] from there, `settled` after.
 struct Waveform {
@@ -157,8 +158,8 @@ class Compiler {
       on.push_back(apply(gate, [t](const Waveform& in) { return in.at(t); }));
       off.push_back(~on.back());
     }
+    Literal rise_before = LogicGraph::kFalse, fall_before = LogicGraph::kFalse, value = on.front();
     Windows high(graph_, from, std::move(on)), low(graph_, from, std::move(off));
-    Literal rise_before = LogicGraph::kFalse, fall_before = LogicGraph::kFalse, value = out.old;
     for (int t = out.begin; t <= end; ++t) {
       const Literal rise = edge(gate, high, t, &GridPin::rise, gate.slowest_rise);
       const Literal fall = edge(gate, low, t, &GridPin::fall, gate.slowest_fall);
