@@ -63,21 +63,22 @@ class Builder {
     for (const VerilogCell& cell : module_.cells)
       if (!cells.try_emplace(cell.name, &cell).second)
         error(cell.where, fmt::format("two cells are named '{}'", cell.name));
+    constexpr int kShown = 3;  // of a file of another netlist nearly all are strangers
+    int strangers = 0;
     for (const auto& [instance, cell] : sdf_.cells) {
       if (instance.empty()) continue;
       const auto found = cells.find(instance);
-      if (found == cells.end())
-        problems_.error(
-            files_.sdf, cell.where,
-            fmt::format("there is no cell '{}' in module '{}' of {}; the delays must be those of this "
-                        "netlist",
-                        instance, module_.name, files_.verilog));
-      else if (!cell.type.empty() && cell.type != found->second->type)
-        problems_.error(
-            files_.sdf, cell.where,
-            fmt::format("cell '{}' is a {} here, but a {} in {}; the delays must be those of this netlist",
-                        instance, cell.type, found->second->type, files_.verilog));
+      const bool same_type = found != cells.end() && (cell.type.empty() || cell.type == found->second->type);
+      if (same_type || ++strangers > kShown) continue;
+      const std::string here = found == cells.end()
+                                   ? fmt::format("there is no cell '{}' in module '{}' of {}", instance,
+                                                 module_.name, files_.verilog)
+                                   : fmt::format("cell '{}' is of type {} here, and of type {} in {}",
+                                                 instance, cell.type, found->second->type, files_.verilog);
+      problems_.error(files_.sdf, cell.where, here + "; the delays must be those of this netlist");
     }
+    if (strangers > kShown)
+      problems_.error(files_.sdf, {}, fmt::format("{} cells in all are not those of the netlist", strangers));
   }
 
   static constexpr std::pair<Operand, const char*> kOperands[] = {
@@ -140,7 +141,7 @@ class Builder {
                   one.cell->name, name(graph_.source(one.clock)), port));
       if (falling && *falling != one.falling)
         error(one.cell->where, fmt::format("flip-flop '{}' acts on the clock's other edge", one.cell->name));
-      falling = one.falling;
+      if (!falling) falling = one.falling;
     }
   }
 

@@ -45,7 +45,7 @@ faults::ImportPorts parse_ports(const std::string& text) {
                       common::join(known)));
     }
     if (std::find(given.begin(), given.end(), role) != given.end())
-      option_error(fmt::format("--ports names the {} twice", role));
+      option_error(fmt::format("--ports names {} twice", role));
     given.push_back(role);
     *at->second = part.substr(equals + 1);
     begin = end + 1;

@@ -86,8 +86,8 @@ TEST(BadInputSuite, CoversEveryKindOfInput) {
   int total = 0;
   for (const auto& [group, count] : groups) total += count;
   EXPECT_GE(total, 60);
-  for (const char* group :
-       {"chip", "map", "network", "workload", "campaign", "suite", "data", "tensor", "weights", "command"})
+  for (const char* group : {"chip", "map", "network", "workload", "campaign", "suite", "data", "tensor",
+                            "weights", "command", "import"})
     EXPECT_GE(groups[group], 3) << group;
 }
 

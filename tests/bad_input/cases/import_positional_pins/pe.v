@@ -1,0 +1,5 @@
+module pe (clk, q);
+  input clk;
+  output q;
+  DFF f (clk, q, q);
+endmodule

@@ -1,0 +1,4 @@
+module pe (clk, q);
+  input clk;
+  output q;
+  DFF f (.CK(clk), .D(q
