@@ -68,16 +68,16 @@ std::filesystem::path read_netlist_file(Section& timing) {
   std::filesystem::path file = find_shipped_pe(name);
   if (!file.empty()) return file;
   const std::vector<std::string> known = shipped_pe_names();
-  std::vector<std::string> folders;
-  for (const auto& folder : shipped_pe_folders()) folders.push_back(folder.string());
   const auto near = common::nearest(name, known);
   timing.error(
       "netlist",
-      fmt::format("there is no shipped timing file '{}'{} {}; write one of these names, or the path of a "
-                  "file like pes/mine.pe (searched: {})",
-                  name, near ? fmt::format("; did you mean '{}'?", *near) : ";",
-                  known.empty() ? "none were found" : "there are " + common::join(known),
-                  common::join(folders)));
+      known.empty()
+          ? fmt::format("the shipped timing file '{}' was not found; set KINTSUGI_PES to the folder of "
+                        "the shipped ones, configs/pes, or write a path like pes/mine.pe",
+                        name)
+          : fmt::format("there is no shipped timing file '{}'{} there are {}; write one of these names, "
+                        "or a path like pes/mine.pe",
+                        name, near ? fmt::format("; did you mean '{}'?", *near) : ";", common::join(known)));
   return {};
 }
 

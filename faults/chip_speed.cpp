@@ -310,6 +310,14 @@ std::vector<double> ChipSpeed::delay_factors(double voltage_v, double temperatur
   return impl_->factors(voltage_v, temperature_c);
 }
 
+std::vector<double> ChipSpeed::fresh_factors() const {
+  impl_->require_delays();
+  std::vector<double> factors(impl_->pes());
+  for (std::size_t pe = 0; pe < factors.size(); ++pe)
+    factors[pe] = impl_->fresh_factor(pe, impl_->nominal.voltage_v, impl_->nominal.temperature_c);
+  return factors;
+}
+
 std::vector<PeDelay> ChipSpeed::slowest(double voltage_v, double temperature_c, std::size_t most) const {
   const std::vector<double> factors = impl_->factors(voltage_v, temperature_c);
   std::vector<std::size_t> order(factors.size());

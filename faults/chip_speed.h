@@ -58,6 +58,8 @@ class ChipSpeed {
   double delay_factor(int row, int col, double voltage_v, double temperature_c) const;
   // Of all PEs, row by row.
   std::vector<double> delay_factors(double voltage_v, double temperature_c) const;
+  // The same at the nominal point, ageing left out: what a delay map holds.
+  std::vector<double> fresh_factors() const;
   // The slowest first, at most `most`; ties by (row, col).
   std::vector<PeDelay> slowest(double voltage_v, double temperature_c, std::size_t most) const;
   // The least clock above which some PE may be late.

@@ -15,4 +15,8 @@ std::vector<double> read_delay_map(const std::filesystem::path& file, int rows, 
 // Read back it is the same, to the last bit.
 std::string delay_map_csv(const std::vector<double>& factors, int rows, int cols);
 
+// A picture of the factors for a terminal: at most `width` characters wide, each the mean of a block of PEs
+// about as wide as high, the darker the slower; a legend below.
+std::string delay_picture(const std::vector<double>& factors, int rows, int cols, int width = 64);
+
 }  // namespace kintsugi::faults

@@ -115,6 +115,11 @@ void check_config(const configs::CampaignConfig& config, const configs::ChipConf
         config.file.string(),
         "'retrain.schedule' must be constant in a campaign, so that one retraining run passes through every "
         "amount; remove it (the pretraining may have any schedule)");
+  if (chip.timing)
+    problem(chip.file.string(),
+            "this chip has a 'timing' section, and Reduce plans for permanent faults only; remove it from "
+            "the chip "
+            "description ('kintsugi overclock' retrains for timing errors)");
   if (chip.array.bypass == configs::Bypass::none)
     problem(chip.file.string(),
             "this chip has 'bypass: none', and Reduce retrains around bypassed PEs; write 'bypass: fap'");

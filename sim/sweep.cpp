@@ -118,6 +118,14 @@ Job prepare(const SweepRequest& sweep, const std::vector<std::size_t>& numbers, 
   };
   add("chip", sweep.chip);
   add("workload", sweep.workload);
+  if (request.chip.timing) {
+    const configs::TimingConfig& timing = *request.chip.timing;
+    if (const auto* netlist = std::get_if<configs::NetlistTiming>(&timing.model))
+      add("netlist", netlist->netlist);
+    if (const auto* table = std::get_if<configs::TableTiming>(&timing.model)) add("table", table->table);
+    if (const auto* measured = std::get_if<configs::MeasuredVariation>(&timing.variation))
+      add("delay_map", measured->delay_map);
+  }
   if (request.chip.fault_map && !request.fault_map) add("fault_map", *request.chip.fault_map);
   if (request.chip.bypass_map) add("bypass_map", *request.chip.bypass_map);
   if (request.workload.gemm) {
@@ -160,6 +168,10 @@ std::string to_json(const SweepResult& result) {
   if (result.dram_write_bytes) json["dram_write_bytes"] = *result.dram_write_bytes;
   json["tops"] = result.tops;
   if (result.energy_uj) json["energy_uj"] = *result.energy_uj;
+  if (result.timing)
+    json["timing"] = {{"late_words", result.timing->late_words},
+                      {"dropped_products", result.timing->dropped_products},
+                      {"flipped_bits", result.timing->flipped_bits}};
   return json.dump(1) + "\n";
 }
 
@@ -187,6 +199,12 @@ std::optional<SweepResult> read_point(const fs::path& file) {
       result.dram_write_bytes = json.at("dram_write_bytes").get<std::int64_t>();
     result.tops = json.at("tops").get<double>();
     if (json.contains("energy_uj")) result.energy_uj = json.at("energy_uj").get<double>();
+    if (json.contains("timing")) {
+      const auto& timing = json.at("timing");
+      result.timing = array::TimingCounts{timing.at("late_words").get<std::int64_t>(),
+                                          timing.at("dropped_products").get<std::int64_t>(),
+                                          timing.at("flipped_bits").get<std::int64_t>()};
+    }
     return result;
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;
@@ -213,6 +231,7 @@ SweepResult summarise(const ExecutionRequest& request, const ExecutionResult& ex
   }
   result.tops = figures.tops;
   if (figures.energy) result.energy_uj = figures.energy->total();
+  if (request.chip.timing) result.timing = total.timing;
   result.accuracy = execution.accuracy;
   result.fault_rate = execution.fault_report.fault_rate;
   return result;

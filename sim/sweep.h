@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "array/accelerator.h"
 #include "configs/fidelity.h"
 #include "sim/sweep_grid.h"
 
@@ -49,7 +50,8 @@ struct SweepResult {
   std::int64_t stall_weights = 0, stall_activations = 0, stall_accumulators = 0, stall_output = 0;  // cycles
   std::optional<std::int64_t> dram_read_bytes, dram_write_bytes;  // with a memory system
   double tops = 0;
-  std::optional<double> energy_uj;  // with a table of energies
+  std::optional<double> energy_uj;            // with a table of energies
+  std::optional<array::TimingCounts> timing;  // of chips with timing
 };
 
 struct SweepPoint {
@@ -76,7 +78,8 @@ Sweep run_sweep(const SweepRequest& request);
 
 // sweep.csv: the columns, then cycles,stall_cycles,macs,utilization,time_us,accuracy,fault_rate,
 // mapped_fault_rate,stall_weights_cycles,stall_activations_cycles,stall_accumulators_cycles,
-// stall_output_cycles,dram_read_bytes,dram_write_bytes,tops,energy_uj,error.
+// stall_output_cycles,dram_read_bytes,dram_write_bytes,tops,energy_uj,error; before error, if the chip has
+// timing at some point, late_words,dropped_products,flipped_bits.
 std::string sweep_csv(const Sweep& sweep);
 
 // For a terminal of 100 columns; at most `most_rows` points.

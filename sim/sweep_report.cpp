@@ -57,7 +57,7 @@ std::string energy_text(double uj) {
 }
 
 struct Shown {
-  bool stalls = false, accuracy = false, faults = false, energy = false, time = true;
+  bool stalls = false, accuracy = false, faults = false, energy = false, timing = false, time = true;
   std::vector<std::size_t> widths;  // at most, of each setting's column
 };
 
@@ -87,6 +87,7 @@ std::string render(const Sweep& sweep, const Shown& shown, bool colours, std::si
   table.column("utilisation");
   if (shown.time) table.column("time");
   if (shown.energy) table.column("energy");
+  if (shown.timing) table.column("late\nwords");
   if (shown.accuracy) table.column("accuracy");
   if (shown.faults) {
     table.column("faulty\nPEs");
@@ -108,6 +109,7 @@ std::string render(const Sweep& sweep, const Shown& shown, bool colours, std::si
     cells.push_back({format_percent(result.utilization)});
     if (shown.time) cells.push_back({duration(result.time_us)});
     if (shown.energy) cells.push_back({result.energy_uj ? energy_text(*result.energy_uj) : ""});
+    if (shown.timing) cells.push_back({result.timing ? fmt::format("{}", result.timing->late_words) : ""});
     if (shown.accuracy) cells.push_back({result.accuracy ? format_percent(*result.accuracy) : ""});
     if (shown.faults) {
       cells.push_back({format_percent(result.fault_rate)});
@@ -133,16 +135,19 @@ std::size_t width_of(const std::string& text) {
 }  // namespace
 
 std::string sweep_csv(const Sweep& sweep) {
+  const bool timing = std::ranges::any_of(
+      sweep.points, [](const SweepPoint& point) { return point.result && point.result->timing; });
   std::string text;
   for (const std::string& column : sweep.columns) text += common::csv_cell(column) + ",";
   text +=
       "cycles,stall_cycles,macs,utilization,time_us,accuracy,fault_rate,mapped_fault_rate,"
       "stall_weights_cycles,stall_activations_cycles,stall_accumulators_cycles,stall_output_cycles,"
-      "dram_read_bytes,dram_write_bytes,tops,energy_uj,error\n";
+      "dram_read_bytes,dram_write_bytes,tops,energy_uj,";
+  text += timing ? "late_words,dropped_products,flipped_bits,error\n" : "error\n";
   for (const SweepPoint& point : sweep.points) {
     for (const std::string& value : point.values) text += common::csv_cell(value) + ",";
     if (!point.result) {
-      text += std::string(16, ',') + common::csv_cell(first_line(point.problem)) + "\n";
+      text += std::string(timing ? 19 : 16, ',') + common::csv_cell(first_line(point.problem)) + "\n";
       continue;
     }
     const SweepResult& result = *point.result;
@@ -153,10 +158,16 @@ std::string sweep_csv(const Sweep& sweep) {
     const auto bytes = [](const std::optional<std::int64_t>& value) {
       return value ? fmt::format("{}", *value) : "";
     };
-    text += fmt::format("{},{},{},{},{},{},{},{},\n", result.stall_weights, result.stall_activations,
+    text += fmt::format("{},{},{},{},{},{},{},{},", result.stall_weights, result.stall_activations,
                         result.stall_accumulators, result.stall_output, bytes(result.dram_read_bytes),
                         bytes(result.dram_write_bytes), format_number(result.tops),
                         result.energy_uj ? format_number(*result.energy_uj) : "");
+    if (timing && result.timing)
+      text += fmt::format("{},{},{},", result.timing->late_words, result.timing->dropped_products,
+                          result.timing->flipped_bits);
+    else if (timing)
+      text += ",,,";
+    text += "\n";
   }
   return text;
 }
@@ -167,6 +178,7 @@ std::string sweep_table(const Sweep& sweep, bool colours, std::size_t most_rows)
     if (!point.result) continue;
     shown.stalls |= point.result->stall_cycles > 0;
     shown.energy |= point.result->energy_uj.has_value();
+    shown.timing |= point.result->timing.has_value();
     shown.accuracy |= point.result->accuracy.has_value();
     shown.faults |= point.result->fault_rate > 0 || point.result->mapped_fault_rate > 0;
   }

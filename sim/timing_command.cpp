@@ -20,6 +20,7 @@ struct SubCommand {
 
 constexpr SubCommand kSubCommands[] = {
     {"import", "make a timing file from a PE's own gate-level netlist and delays", timing_import},
+    {"show", "how fast a chip's PEs are, and which fail first", timing_show},
 };
 
 std::string help() {

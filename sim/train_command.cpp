@@ -16,7 +16,10 @@
 #include "configs/chip.h"
 #include "configs/network.h"
 #include "faults/array_faults.h"
+#include "faults/chip_speed.h"
 #include "faults/fault_map_io.h"
+#include "sim/operating_options.h"
+#include "sim/timing_report.h"
 #include "sim/train_log.h"
 #include "sim/train_options.h"
 #include "training/learning_rate.h"
@@ -39,15 +42,27 @@ struct Inputs {
   workloads::DecisionSplit images;
   std::optional<workloads::ImageSet> test;
   workloads::Parameters start;
-  configs::ChipConfig chip;    // the default 256×256 chip if none was named
-  faults::ArrayFaults faults;  // none then
-  std::string faults_digest;
+  configs::ChipConfig chip;                          // the default 256×256 chip if none was named
+  faults::ArrayFaults faults;                        // none then
+  std::shared_ptr<const faults::ChipTiming> timing;  // null for a chip without timing
+  std::string timing_lines;                          // of the summary
+  std::string faults_digest;                         // of what is broken and late
   std::int64_t total_steps = 0;
   std::int64_t steps_per_epoch = 0;
 };
 
+void read_timing(Inputs& inputs) {
+  if (!inputs.chip.timing) return;
+  const faults::ChipSpeed speed(inputs.chip);
+  inputs.timing = speed.at(speed.configured());
+  inputs.timing_lines = timing_yaml(inputs.chip, speed, speed.configured(), "    ");
+  inputs.faults_digest += timing_digest(inputs.chip, speed, speed.configured());
+}
+
 void read_chip_and_faults(const TrainOptions& options, Inputs& inputs) {
-  if (options.chip) inputs.chip = configs::read_chip(*options.chip, options.common.set);
+  if (options.chip)
+    inputs.chip = at_chosen_point(configs::read_chip(*options.chip, options.common.set), options.point,
+                                  "kintsugi train");
   const configs::ArrayConfig& array = inputs.chip.array;
   inputs.faults = faults::fault_free(array.rows, array.cols);
   const auto map_file = options.fault_map ? options.fault_map : inputs.chip.fault_map;
@@ -86,6 +101,7 @@ Inputs read_inputs(const TrainOptions& options) {
   Inputs inputs;
   inputs.network = workloads::build_network(configs::read_network(options.network, options.common.set));
   read_chip_and_faults(options, inputs);
+  read_timing(inputs);
   const auto& data_dir = options.common.data_dir;
   const workloads::ImageSet all =
       workloads::load_dataset(options.training_data, configs::Split::train, data_dir);
@@ -131,17 +147,19 @@ class Judge {
     return workloads::accuracy(workloads::float_predictions(inputs_.network, weights, images, &pool_),
                                images.labels);
   }
+  // With timing errors, results depend on what streams beside what, and so on the batch.
   double on_chip(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images,
-                 const faults::ArrayFaults& faults) {
+                 const faults::ArrayFaults& faults, const std::shared_ptr<const faults::ChipTiming>& timing) {
     constexpr std::int64_t kBatch = 200;
     device_.load_faults(faults);
+    device_.load_timing(timing);
     const auto result = workloads::infer(device_, inputs_.network, deployed, images, kBatch, faults);
     return workloads::accuracy(result.predicted, images.labels);
   }
   Accuracies all(const workloads::Parameters& weights, const workloads::DeployedNetwork& deployed,
                  const workloads::ImageSet& images) {
-    return {in_float(weights, images), on_chip(deployed, images, none_),
-            on_chip(deployed, images, inputs_.faults)};
+    return {in_float(weights, images), on_chip(deployed, images, none_, nullptr),
+            on_chip(deployed, images, inputs_.faults, inputs_.timing)};
   }
 
  private:
@@ -179,6 +197,7 @@ std::string summary(const TrainOptions& options, const Inputs& inputs, const std
     text += fmt::format("  chip: {{file: {}, faulty_pes: {}, bypassed_pes: {}, assumed_maskable: {}}}\n",
                         common::yaml_scalar(options.chip->string()), inputs.faults.named_faulty,
                         inputs.faults.bypassed_pes(), inputs.faults.assumed_maskable);
+    if (inputs.timing) text += fmt::format("  timing:\n{}", inputs.timing_lines);
   }
   text += "  accuracy:\n    decision: " + accuracies(decision) + "\n";
   if (test) text += "    test: " + accuracies(*test) + "\n";
@@ -234,7 +253,7 @@ void run_steps(const TrainOptions& options, const Inputs& inputs, training::Trai
     if (step % evaluate_every == 0 || step == inputs.total_steps) {
       if (options.chip) {
         const auto deployed = workloads::deploy(inputs.network, trainer.parameters(), scales, masks);
-        accuracy = judge.on_chip(deployed, inputs.images.decision, inputs.faults);
+        accuracy = judge.on_chip(deployed, inputs.images.decision, inputs.faults, inputs.timing);
       } else {
         accuracy = judge.in_float(trainer.parameters(), inputs.images.decision);
       }
@@ -266,6 +285,7 @@ int train_command(const std::vector<std::string>& arguments) {
   }
   array::FunctionalAccelerator device(inputs.chip, &pool);
   device.load_faults(inputs.faults);
+  device.load_timing(inputs.timing);
   std::optional<training::ChipInTheLoop> loop;
   if (options.chip && options.forward == configs::Forward::chip)
     loop = training::ChipInTheLoop{&device, scales};

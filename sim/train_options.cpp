@@ -7,6 +7,7 @@
 
 #include "common/diagnostics.h"
 #include "common/text.h"
+#include "sim/operating_options.h"
 
 namespace kintsugi::sim {
 namespace {
@@ -188,7 +189,8 @@ void read_chip(const Reader& read, TrainOptions& options) {
   options.no_bypass = read.on("no-bypass");
   options.weights = read.path("weights");
   if (!options.chip) {
-    for (const char* name : {"fault-map", "bypass-map", "forward"}) {
+    for (const char* name :
+         {"fault-map", "bypass-map", "forward", "frequency-mhz", "voltage-v", "temperature-c"}) {
       if (read.has(name)) fail(fmt::format("--{} needs --chip", name));
     }
     if (options.no_bypass) fail("--no-bypass needs --chip");
@@ -220,6 +222,7 @@ std::optional<TrainOptions> parse_train_options(const std::vector<std::string>& 
       "kintsugi train --network configs/networks/fap_mlp.yaml --dataset fashion-mnist --epochs 5 --out "
       "trained");
   add_options(parser);
+  add_operating_options(parser);
   parser.reads({"network", "chip", "fault_map"});
   if (!parser.parse(arguments)) return std::nullopt;
   const Reader read(parser);
@@ -231,6 +234,7 @@ std::optional<TrainOptions> parse_train_options(const std::vector<std::string>& 
   read_data(read, options);
   read_sgd(read, options);
   read_chip(read, options);
+  options.point = chosen_point(parser, "kintsugi train");
   options.quantization.images = read.integer("calibration-images", 1, 1'000'000'000, 1000);
   using Method = configs::ScaleMethod;
   options.quantization.method = read.choice<Method>(

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "configs/campaign.h"
+#include "configs/timing.h"
 #include "configs/workload.h"
 #include "sim/options.h"
 
@@ -19,6 +20,7 @@ struct TrainOptions {
   configs::DatasetConfig training_data;             // split train
   std::optional<configs::DatasetConfig> test_data;  // absent: files without a test pair
   std::optional<std::filesystem::path> chip;
+  configs::OperatingPointConfig point;  // of the chip
   std::optional<std::filesystem::path> fault_map;
   std::optional<std::filesystem::path> bypass_map;
   bool no_bypass = false;

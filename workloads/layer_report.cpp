@@ -23,6 +23,7 @@ void add_cost(LayerReport& report, const array::LaunchReport& cost, const config
   report.stall_cycles += cost.breakdown.stalls();
   report.breakdown += cost.breakdown;
   report.traffic += cost.traffic;
+  report.timing += cost.timing;
   report.utilization = per(static_cast<double>(report.macs), static_cast<double>(report.cycles) * pes(chip));
 }
 
@@ -31,6 +32,23 @@ std::string csv_text(const ReportValue& value) {
   if (const auto* number = std::get_if<double>(&value)) return common::format_number(*number);
   if (const auto* text = std::get_if<std::string>(&value)) return common::csv_cell(*text);
   return "";
+}
+
+std::vector<ReportCell> timing_cells(const LayerReport& report) {
+  std::vector<ReportCell> cells = {{"late_words", report.timing.late_words},
+                                   {"dropped_products", report.timing.dropped_products},
+                                   {"flipped_bits", report.timing.flipped_bits},
+                                   {"outputs", report.outputs},
+                                   {"outputs_off_by_1_to_5", {}},
+                                   {"outputs_off_by_more", {}},
+                                   {"word_error_rate", {}}};
+  if (const auto& errors = report.output_errors) {
+    cells[4].value = errors->small;
+    cells[5].value = errors->large;
+    cells[6].value =
+        per(static_cast<double>(errors->small + errors->large), static_cast<double>(report.outputs));
+  }
+  return cells;
 }
 
 nlohmann::ordered_json to_json(const std::vector<ReportCell>& cells) {
@@ -54,6 +72,7 @@ void add_launch(LayerReport& report, const array::LayerLaunch& launch, const arr
   report.tiles += array::LayerPlan(launch, chip).tiles();
   report.fed_positions += cost.breakdown.active;
   report.macs += launch.shape.macs();
+  report.outputs += launch.shape.outputs();
   add_cost(report, cost, chip);
 }
 
@@ -107,6 +126,13 @@ LayerReport total_of(const std::vector<LayerReport>& layers, const configs::Chip
     total.breakdown += layer.breakdown;
     total.traffic += layer.traffic;
     total.fed_positions += layer.fed_positions;
+    total.outputs += layer.outputs;
+    total.timing += layer.timing;
+    if (layer.output_errors) {
+      if (!total.output_errors) total.output_errors.emplace();
+      total.output_errors->small += layer.output_errors->small;
+      total.output_errors->large += layer.output_errors->large;
+    }
     mapped += layer.mapped_fault_rate * static_cast<double>(layer.macs);
   }
   const auto macs = static_cast<double>(total.macs);
@@ -129,43 +155,49 @@ std::vector<ReportCell> report_cells(const LayerReport& report, const configs::C
   const auto if_rows = [&](std::int64_t value) {
     return chip.memory && chip.memory->dram.row_buffer ? ReportValue(value) : ReportValue();
   };
-  return {{"layer", report.layer},
-          {"m", report.m},
-          {"k", report.k},
-          {"n", report.n},
-          {"tiles", report.tiles},
-          {"cycles", report.cycles},
-          {"stall_cycles", report.stall_cycles},
-          {"macs", report.macs},
-          {"utilization", report.utilization},
-          {"mapped_fault_rate", report.mapped_fault_rate},
-          {"active_cycles", in.active},
-          {"weight_shift_cycles", in.weight_shift},
-          {"pipeline_cycles", in.pipeline},
-          {"stall_weights_cycles", in.stall_weights},
-          {"stall_activations_cycles", in.stall_activations},
-          {"stall_accumulators_cycles", in.stall_accumulators},
-          {"stall_output_cycles", in.stall_output},
-          {"mapped_pes", figures.mapped_pes},
-          {"active_share", figures.active_share},
-          {"dram_read_bytes", if_memory(traffic.dram_weight_bytes + traffic.dram_activation_bytes)},
-          {"dram_write_bytes", if_memory(traffic.dram_output_bytes)},
-          {"dram_bus_bytes", if_memory(traffic.dram_bus_bytes)},
-          {"buffer_bytes", traffic.buffer_bytes},
-          {"fifo_bytes", traffic.fifo_bytes},
-          {"accumulator_bytes", traffic.accumulator_bytes},
-          {"register_bytes", traffic.register_bytes},
-          {"tops", figures.tops},
-          {"intensity_ops_per_byte", if_any(figures.intensity_ops_per_byte)},
-          {"roofline_tops", if_any(figures.roofline_tops)},
-          {"energy_uj", figures.energy ? ReportValue(figures.energy->total()) : ReportValue()},
-          {"energy_mac_uj", if_energy(&Energy::mac)},
-          {"energy_register_uj", if_energy(&Energy::registers)},
-          {"energy_accumulator_uj", if_energy(&Energy::accumulators)},
-          {"energy_buffer_uj", if_energy(&Energy::buffer)},
-          {"energy_dram_uj", if_energy(&Energy::dram)},
-          {"dram_row_hits", if_rows(traffic.row_hits)},
-          {"dram_row_misses", if_rows(traffic.row_misses)}};
+  std::vector<ReportCell> cells{
+      {"layer", report.layer},
+      {"m", report.m},
+      {"k", report.k},
+      {"n", report.n},
+      {"tiles", report.tiles},
+      {"cycles", report.cycles},
+      {"stall_cycles", report.stall_cycles},
+      {"macs", report.macs},
+      {"utilization", report.utilization},
+      {"mapped_fault_rate", report.mapped_fault_rate},
+      {"active_cycles", in.active},
+      {"weight_shift_cycles", in.weight_shift},
+      {"pipeline_cycles", in.pipeline},
+      {"stall_weights_cycles", in.stall_weights},
+      {"stall_activations_cycles", in.stall_activations},
+      {"stall_accumulators_cycles", in.stall_accumulators},
+      {"stall_output_cycles", in.stall_output},
+      {"mapped_pes", figures.mapped_pes},
+      {"active_share", figures.active_share},
+      {"dram_read_bytes", if_memory(traffic.dram_weight_bytes + traffic.dram_activation_bytes)},
+      {"dram_write_bytes", if_memory(traffic.dram_output_bytes)},
+      {"dram_bus_bytes", if_memory(traffic.dram_bus_bytes)},
+      {"buffer_bytes", traffic.buffer_bytes},
+      {"fifo_bytes", traffic.fifo_bytes},
+      {"accumulator_bytes", traffic.accumulator_bytes},
+      {"register_bytes", traffic.register_bytes},
+      {"tops", figures.tops},
+      {"intensity_ops_per_byte", if_any(figures.intensity_ops_per_byte)},
+      {"roofline_tops", if_any(figures.roofline_tops)},
+      {"energy_uj", figures.energy ? ReportValue(figures.energy->total()) : ReportValue()},
+      {"energy_mac_uj", if_energy(&Energy::mac)},
+      {"energy_register_uj", if_energy(&Energy::registers)},
+      {"energy_accumulator_uj", if_energy(&Energy::accumulators)},
+      {"energy_buffer_uj", if_energy(&Energy::buffer)},
+      {"energy_dram_uj", if_energy(&Energy::dram)},
+      {"dram_row_hits", if_rows(traffic.row_hits)},
+      {"dram_row_misses", if_rows(traffic.row_misses)}};
+  if (chip.timing) {
+    const auto more = timing_cells(report);
+    cells.insert(cells.end(), more.begin(), more.end());
+  }
+  return cells;
 }
 
 std::string layers_csv(const std::vector<LayerReport>& layers, const configs::ChipConfig& chip) {

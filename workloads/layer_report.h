@@ -15,6 +15,13 @@
 
 namespace kintsugi::workloads {
 
+// How a layer's outputs differ from those without timing errors on the same operands: int8 outputs before any
+// pooling, or int32 accumulators where the layer leaves those.
+struct OutputErrors {
+  std::int64_t small = 0;  // by 1 … 5
+  std::int64_t large = 0;  // by more
+};
+
 // Summed over all batches. Layers on the host have zeros; those on the activation unit have no sizes, tiles
 // or MACs.
 struct LayerReport {
@@ -29,6 +36,10 @@ struct LayerReport {
   array::CycleBreakdown breakdown;  // a pass of the activation unit alone counts as active
   array::Traffic traffic;
   std::int64_t fed_positions = 0;  // stream positions fed to the array, each to the weights of one tile
+  // On a chip with timing errors.
+  std::int64_t outputs = 0;
+  array::TimingCounts timing;
+  std::optional<OutputErrors> output_errors;  // if somebody compared
 };
 
 // Adds what one launch cost: tiles, cycles, MACs, bytes, and the utilisation that follows. The names, sizes
@@ -67,7 +78,8 @@ LayerFigures figures_of(const LayerReport& report, const configs::ChipConfig& ch
 // Sums, named "total"; the mapped fault rate is weighted by MACs. Sizes are 0.
 LayerReport total_of(const std::vector<LayerReport>& layers, const configs::ChipConfig& chip);
 
-// A report as named columns; std::monostate: the chip has no such figure.
+// A report as named columns; std::monostate: the chip has no such figure. Those on timing errors are there
+// for chips with timing only.
 using ReportValue = std::variant<std::monostate, std::int64_t, double, std::string>;
 struct ReportCell {
   const char* name;
