@@ -314,7 +314,7 @@ LaunchReport ArrayTarget::run_layer() {
   dma.synchronise();
   report.cycles = report.breakdown.total();
   if (work.timed) {
-    timing_counts_ = work.timed->counts;
+    timing_counts_ = work.timed->counted();
     for (std::size_t i = 0; i < late_words_.size(); ++i) late_words_[i] += work.timed->late_words[i];
   }
   return report;

@@ -50,6 +50,7 @@ void CycleMachine::load_faults(const faults::ArrayFaults& faults) {
     throw std::invalid_argument("CycleMachine: the faults are for an array of another size");
   if (!done()) throw std::logic_error("CycleMachine: faults loaded while a job runs");
   faults_ = CycleFaults(faults, kernel_);
+  loaded_ = faults;
   if (observable_) {
     written_active_.resize(active_.size(), 0);
     written_shadow_.resize(active_.size(), 0);
@@ -58,8 +59,6 @@ void CycleMachine::load_faults(const faults::ArrayFaults& faults) {
 
 void CycleMachine::start(const LayerJob& job, const Tiling& tiling, TileGate* gate, TimedJob* timed) {
   if (!done()) throw std::logic_error("CycleMachine: a job was started while another runs");
-  if (timed != nullptr && (!timed->timing().at_risk.empty() || timed->flips_psums()))
-    throw std::logic_error("CycleMachine: errors within the array are not simulated yet");
   feed_ = TileFeed(job, tiling);
   gate_ = gate;
   std::fill_n(job.accumulators, job.shape.outputs(), 0);
@@ -83,6 +82,9 @@ void CycleMachine::start(const LayerJob& job, const Tiling& tiling, TileGate* ga
   delivered_.clear();
   streams_out_ = 0;
   counts_ = {};
+  const bool errs = timed != nullptr && (!timed->timing().at_risk.empty() || timed->flips_psums());
+  timing_ = errs ? std::make_unique<CycleTiming>(*timed, feed_, loaded_, accumulator_bits_) : nullptr;
+  since_fed_ = 0;
 }
 
 void CycleMachine::step() {
@@ -91,7 +93,10 @@ void CycleMachine::step() {
   entered_[cycle_ % std::ssize(entered_)] = static_cast<std::uint8_t>(!feeding_             ? 0
                                                                       : feed_position_ == 0 ? kValid | kFirst
                                                                                             : kValid);
-  if (ahead_ == 0) step_pes();
+  if (timing_)
+    step_erring_pes();
+  else if (ahead_ == 0)
+    step_pes();
   collect();
   --ahead_;
   advance_sequencer();
@@ -150,8 +155,10 @@ void CycleMachine::advance_sequencer() {
     weights_ready_ = true;
     if (gate_ != nullptr) gate_->load_ended(loads_begun_ - 1);
   }
+  if (!feeding_) ++since_fed_;
   if (feeding_ && ++feed_position_ == feed_length_) {
     feeding_ = false;
+    since_fed_ = 0;
     if (gate_ != nullptr) gate_->stream_fed(streams_begun_ - 1);
   }
   while (!delivered_.empty() && delivered_.front() == cols_) {
@@ -188,6 +195,60 @@ void CycleMachine::step_pes() {
   latch_weights(upper, rows_ - 1, cycles);
   while (!loads_.empty() && cycle_ + cycles - loads_.front().begin - (rows_ - 1) >= cols_) loads_.pop_front();
   ahead_ = ahead_length_ = cycles;
+}
+
+// Whether a cycle in which nothing is fed is clocked: between two streams, while the array is at work.
+bool CycleMachine::idle() const {
+  if (streams_begun_ == 0 || streams_begun_ == feed_.tiles()) return false;
+  if (double_buffer_) return since_fed_ < rows_ - feed_length_;
+  return loading_ || columns_out_ < streams_begun_ * cols_;
+}
+
+void CycleMachine::enter_clocked() {
+  EdgeToken token;
+  if (feeding_ || idle()) {
+    clocked_position_ = feeding_ ? feed_position_ : clocked_position_ + 1;
+    token = {static_cast<int>(feed_.tile(streams_begun_ - 1).n.count), feeding_, streams_begun_ - 1,
+             clocked_position_};
+  }
+  timing_->enter(token);
+}
+
+void CycleMachine::step_erring_pes() {
+  enter_clocked();
+  move_windows(1);
+  enter_streams(1);
+  // Between streams the edge feeds zeros.
+  for (int r = 0; r < rows_ && r <= cycle_; ++r)
+    if (entered_[(cycle_ - r) % std::ssize(entered_)] == 0) windows_[r * window_stride_ + window_] = 0;
+  struct Here final : CycleTiming::Inputs {
+    const CycleMachine* machine = nullptr;
+    pe::PeInputs of(int r, int c) const override { return machine->inputs_of(r, c); }
+  } here;
+  here.machine = this;
+  const std::vector<CycleTiming::Written>& written = timing_->note(here);
+  for (int strip = 0; strip < strips_; ++strip) step_strip(strip, 1);
+  latch_weights(0, rows_ - 1, 1);
+  while (!loads_.empty() && cycle_ + 1 - loads_.front().begin - (rows_ - 1) >= cols_) loads_.pop_front();
+  for (const CycleTiming::Written& psum : written) {
+    psums_[psum_index(psum.row, psum.col)] = psum.psum;
+    if (psum.row == rows_ - 1) results_[psum_place(psum.col)] = psum.psum;
+  }
+  ahead_ = ahead_length_ = 1;
+}
+
+// What PE (r, c) will compute with in the step at hand.
+pe::PeInputs CycleMachine::inputs_of(int r, int c) const {
+  const std::int64_t entry = cycle_ - r - c;
+  const bool first = entry >= 0 && (entered_[entry % std::ssize(entered_)] & kFirst) != 0;
+  const std::size_t at = place(r, c);
+  pe::PeInputs inputs;
+  inputs.activation = windows_[r * window_stride_ + window_ + c];
+  inputs.weight = (double_buffer_ && first ? shadow_ : active_)[at];
+  if (r > 0)
+    inputs.psum =
+        pe::sign_extend(static_cast<std::uint32_t>(psums_[psum_index(r - 1, c)]), accumulator_bits_);
+  return inputs;
 }
 
 void CycleMachine::move_windows(int cycles) {
@@ -248,13 +309,15 @@ void CycleMachine::latch_weights(int first_row, int last_row, int cycles) {
 }
 
 void CycleMachine::step_strip(int strip, int cycles) {
-  if (streams_.empty()) return;
+  if (streams_.empty() && !timing_) return;
   // A token that entered in cycle e is in column c of row r in cycle e + r + c.
   const int width = kernel_.width, left = strip * width;
-  const std::int64_t newest = std::min(cycle_ + cycles - 1, streams_.back().last);
-  const std::int64_t first_row = std::max<std::int64_t>(cycle_ - newest - (left + width - 1), 0);
-  const std::int64_t last_row =
-      std::min<std::int64_t>(cycle_ + cycles - 1 - streams_.front().first - left, rows_ - 1);
+  std::int64_t first_row = 0, last_row = rows_ - 1;
+  if (!timing_) {
+    const std::int64_t newest = std::min(cycle_ + cycles - 1, streams_.back().last);
+    first_row = std::max<std::int64_t>(cycle_ - newest - (left + width - 1), 0);
+    last_row = std::min<std::int64_t>(cycle_ + cycles - 1 - streams_.front().first - left, rows_ - 1);
+  }
   if (first_row > last_row) return;
 
   StripStep step;
@@ -307,11 +370,7 @@ PeRegisters CycleMachine::registers(int r, int c) const {
   found.valid = entry >= 0 && entered_[entry % std::ssize(entered_)] != 0;
   if (!found.valid) return found;
   found.activation = windows_[r * window_stride_ + window_ + c];
-  found.psum =
-      pe::sign_extend(static_cast<std::uint32_t>(
-                          psums_[(static_cast<std::size_t>(c / kernel_.width) * rows_ + r) * kernel_.width +
-                                 kernel_.psum_place(c % kernel_.width)]),
-                      accumulator_bits_);
+  found.psum = pe::sign_extend(static_cast<std::uint32_t>(psums_[psum_index(r, c)]), accumulator_bits_);
   return found;
 }
 

@@ -16,16 +16,19 @@
 // that will enter the array's edges in the next cycles are certain (a stream or a load runs without a gap
 // once it has begun, whatever the memory system does), the kernel takes all PEs through several cycles in
 // one pass, and the results are kept until their cycle comes. Nothing outside can tell. Faults are masks
-// (array/cycle_faults.h).
+// (array/cycle_faults.h). With timing errors (array/cycle_timing.h) every PE is stepped in every cycle, idle
+// ones included, one cycle at a time.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <vector>
 
 #include "array/aligned.h"
 #include "array/cycle_faults.h"
 #include "array/cycle_kernel.h"
+#include "array/cycle_timing.h"
 #include "array/layer_cost.h"
 #include "array/layer_shape.h"
 #include "array/pe_registers.h"
@@ -92,6 +95,11 @@ class CycleMachine {
   void fill(int r, std::int64_t window);
   void latch_weights(int first_row, int last_row, int cycles);
   void step_strip(int strip, int cycles);
+  // One cycle with timing errors.
+  void enter_clocked();
+  void step_erring_pes();
+  bool idle() const;
+  pe::PeInputs inputs_of(int r, int c) const;
 
   // Below the last row.
   void collect();
@@ -104,6 +112,10 @@ class CycleMachine {
     return (static_cast<std::size_t>(c / kernel_.width) * rows_ + r) * kernel_.width + c % kernel_.width;
   }
   std::size_t psum_place(int c) const { return psum_places_[c]; }
+  std::size_t psum_index(int r, int c) const {
+    return (static_cast<std::size_t>(c / kernel_.width) * rows_ + r) * kernel_.width +
+           kernel_.psum_place(c % kernel_.width);
+  }
 
   int rows_, cols_, accumulator_bits_;
   bool double_buffer_;
@@ -117,6 +129,7 @@ class CycleMachine {
   AlignedVector<std::int8_t> active_, shadow_;
   std::vector<std::int8_t> written_active_, written_shadow_;  // if observable: as written, without faults
   CycleFaults faults_;
+  faults::ArrayFaults loaded_;
   AlignedVector<std::int8_t> windows_;
   std::size_t window_stride_ = 0;
   std::int64_t window_length_ = 0, window_ = 0;
@@ -133,6 +146,11 @@ class CycleMachine {
   std::vector<std::uint8_t> kinds_;
   // What entered, by cycle of entry, modulo the longest way to a PE: a delay line of valid and first bits.
   std::vector<std::uint8_t> entered_;
+
+  // Timing errors of the job; null: none.
+  std::unique_ptr<CycleTiming> timing_;
+  std::int64_t since_fed_ = 0;         // cycles
+  std::int64_t clocked_position_ = 0;  // of the token that entered last
 
   // Below the last row: its tokens, moved like activations.
   std::vector<std::uint8_t> bottom_flags_;

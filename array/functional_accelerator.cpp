@@ -110,7 +110,7 @@ struct FunctionalAccelerator::Impl {
     engine.run(timed);
     timed.flip_outputs({0, job.shape.m()}, {0, job.shape.out_c});
     for (std::size_t i = 0; i < late_words.size(); ++i) late_words[i] += timed.late_words[i];
-    return timed.counts;
+    return timed.counted();
   }
 
   void requantize_all(const LayerLaunch& launch, std::span<const Requantization> table, std::int8_t* out) {

@@ -9,6 +9,7 @@
 #include "array/content_hash.h"
 #include "array/layer_context.h"
 #include "array/machine_code.h"
+#include "array/timed_layer.h"
 #include "array/vnni_layer.h"
 #include "array/widened_layer.h"
 
@@ -38,9 +39,16 @@ struct FunctionalEngine::Impl {
   std::list<Prepared> layers;  // the one used last is first
   ScratchPool<VnniScratch> vnni_scratch;
   ScratchPool<WidenedScratch> widened_scratch;
+  // For the timing asked for last.
+  faults::ArrayFaults faults;
+  std::shared_ptr<const faults::ChipTiming> timing;
+  std::uint64_t timed_loads = 0;
+  TimedPlan timed_plan;
+  ScratchPool<TimedSweep> timed_scratch;
 
-  void load(const faults::ArrayFaults& faults) {
-    context.plan = make_fault_plan(faults);
+  void load(const faults::ArrayFaults& loaded) {
+    faults = loaded;
+    context.plan = make_fault_plan(loaded);
     context.chain_codes = std::make_shared<ChainCodes>();
     // Chains of AVX-512 VNNI are code written at run time, which hardened systems forbid.
     vnni = context.isa == Isa::avx512 && (context.plan.linear || ExecutableCode::allowed());
@@ -112,9 +120,20 @@ void FunctionalEngine::run(const LayerJob& job) {
 }
 
 void FunctionalEngine::run(TimedJob& timed) {
-  if (!timed.timing().at_risk.empty() || timed.flips_psums())
-    throw std::logic_error("the functional engine does not simulate errors within the array yet");
-  run(timed.job());
+  if (timed.timing().at_risk.empty() && !timed.flips_psums()) {
+    run(timed.job());
+    return;
+  }
+  Impl& impl = *impl_;
+  if (impl.timing != timed.shared_timing() || impl.timed_loads != impl.loads) {
+    impl.timed_plan =
+        make_timed_plan(impl.faults, impl.context.plan, timed.timing(), impl.context.array.accumulator_bits);
+    impl.timing = timed.shared_timing();
+    impl.timed_loads = impl.loads;
+  }
+  // Columns that are swept need nothing else, and spare columns nothing at all.
+  if (!impl.timed_plan.all_swept) run(timed.job());
+  TimedLayer(impl.context, impl.faults.bypass, impl.timed_plan, impl.timed_scratch).run(timed);
 }
 
 }  // namespace kintsugi::array

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "array/reset_state.h"
+
 namespace kintsugi::array {
 
 namespace {
@@ -29,6 +31,8 @@ PeArray::PeArray(sc_core::sc_module_name name, const configs::ArrayConfig& array
     : ClockedArray(name),
       rows_(array.rows),
       cols_(array.cols),
+      accumulator_bits_(array.accumulator_bits),
+      faults_(faults::fault_free(array.rows, array.cols)),
       sequencer_("sequencer", array.rows, array.cols, array.weight_double_buffer, feed_) {
   add_signals(activations_, "activation", rows_, cols_ + 1);
   add_signals(psums_, "psum", rows_ + 1, cols_);
@@ -103,17 +107,28 @@ void PeArray::load_faults(const faults::ArrayFaults& faults) {
     for (int c = 0; c < cols_; ++c) pes_[place(r, c)]->set_faults({}, faults.bypassed(r, c));
   for (const faults::FaultyPe& faulty : faults.faulty)
     pes_[place(faulty.row, faulty.col)]->set_faults(faulty.hooks, faults.bypassed(faulty.row, faulty.col));
+  faults_ = faults;
 }
 
 void PeArray::start(const LayerJob& job, const Tiling& tiling, TileGate* gate, const sc_core::sc_time& cycle,
                     TimedJob* timed) {
   if (!done()) throw std::logic_error("PeArray: a job was started while another runs");
-  if (timed != nullptr && (!timed->timing().at_risk.empty() || timed->flips_psums()))
-    throw std::logic_error("PeArray: errors within the array are not simulated yet");
   feed_ = TileFeed(job, tiling);
   std::fill_n(job.accumulators, job.shape.outputs(), 0);
   for (auto& collector : collectors_) collector->restart();
-  sequencer_.restart(gate, cycle);
+  begin_pes(timed);
+  sequencer_.restart(gate, cycle, timed != nullptr);
+}
+
+void PeArray::begin_pes(TimedJob* timed) {
+  errors_.reset();
+  if (timed == nullptr) {
+    for (const auto& cell : pes_) cell->begin_job(nullptr, {});
+    return;
+  }
+  errors_ = std::make_unique<PeErrors>(*timed, feed_, faults_);
+  const std::vector<pe::PeInputs> reset = inputs_after_reset(faults_, accumulator_bits_);
+  for (std::size_t i = 0; i < pes_.size(); ++i) pes_[i]->begin_job(errors_->of(i), reset[i]);
 }
 
 PeRegisters PeArray::registers(int row, int col) const {

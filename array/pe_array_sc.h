@@ -9,6 +9,7 @@
 
 #include "array/clocked_array.h"
 #include "array/pe_edges_sc.h"
+#include "array/pe_errors_sc.h"
 #include "configs/chip.h"
 #include "pe/pe.h"
 
@@ -38,10 +39,13 @@ class PeArray final : public ClockedArray {
 
   void wire_edges();
   void wire_pes();
+  void begin_pes(TimedJob* timed);
   std::size_t place(int r, int c) const { return static_cast<std::size_t>(r) * cols_ + c; }
 
-  int rows_, cols_;
+  int rows_, cols_, accumulator_bits_;
+  faults::ArrayFaults faults_;
   TileFeed feed_;
+  std::unique_ptr<PeErrors> errors_;  // of the job; null: none
 
   // Wires between neighbours: [r·(cols+1) + c] left of PE (r, c); [r·cols + c] above it.
   Signals<pe::ActivationToken> activations_;

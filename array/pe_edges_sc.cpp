@@ -39,10 +39,11 @@ RowFeeder::RowFeeder(sc_core::sc_module_name name, int row, const TileFeed& feed
 void RowFeeder::drive() {
   const FeedToken& token = token_in.read();
   if (!token.valid) {
-    activation.write({});
+    activation.write({0, false, false, token.clocked});
     return;
   }
-  activation.write({feed_.activation(feed_.tile(token.tile), token.m, row_), true, token.m == 0});
+  activation.write(
+      {feed_.activation(feed_.tile(token.tile), token.m, row_), true, token.m == 0, token.clocked});
 }
 
 ColumnFeeder::ColumnFeeder(sc_core::sc_module_name name, int column, const TileFeed& feed)
@@ -102,7 +103,8 @@ Sequencer::Sequencer(sc_core::sc_module_name name, int rows, int cols, bool weig
   dont_initialize();
 }
 
-void Sequencer::restart(TileGate* gate, const sc_core::sc_time& cycle) {
+void Sequencer::restart(TileGate* gate, const sc_core::sc_time& cycle, bool clock_enables) {
+  clock_enables_ = clock_enables;
   started_ = sc_core::sc_time_stamp();
   gate_ = gate;
   cycle_ = cycle;
@@ -123,6 +125,7 @@ void Sequencer::on_clock() {
   if (sc_core::sc_time_stamp() == started_)
     throw std::logic_error("PeArray: the clock rose at the time of start, before the edges had settled");
   count();
+  if (!feeding_) ++since_fed_;
   if (loading_ && ++load_row_ == rows_) {
     loading_ = false;
     weights_ready_ = true;
@@ -130,6 +133,7 @@ void Sequencer::on_clock() {
   }
   if (feeding_ && ++feed_position_ == feed_length_) {
     feeding_ = false;
+    since_fed_ = 0;
     if (gate_ != nullptr) gate_->stream_fed(streams_begun_ - 1);
   }
   settled_.notify(sc_core::SC_ZERO_TIME);
@@ -183,6 +187,18 @@ bool Sequencer::may_load() const {
          (gate_ == nullptr || gate_->may_load(loads_begun_));
 }
 
+// Whether a cycle in which nothing is fed is clocked: between two streams, while the array is at work.
+bool Sequencer::idle() const {
+  if (streams_begun_ == 0 || streams_begun_ == tiles_.tiles()) return false;
+  if (double_buffer_) return since_fed_ < rows_ - feed_length_;
+  return loading_ || !streams_are_out(streams_begun_);
+}
+
+std::int16_t Sequencer::clocked_columns() const {
+  if (!clock_enables_ || !(feeding_ || idle())) return 0;
+  return static_cast<std::int16_t>(tiles_.tile(streams_begun_ - 1).n.count);
+}
+
 void Sequencer::decide() {
   if (!feeding_ && weights_ready_) {
     wait_ = gate_ != nullptr ? gate_->may_stream(streams_begun_) : TileGate::Wait::none;
@@ -201,7 +217,8 @@ void Sequencer::decide() {
     if (gate_ != nullptr) gate_->load_begun(loads_begun_);
     ++loads_begun_;
   }
-  feed.write(feeding_ ? FeedToken{streams_begun_ - 1, feed_position_, true} : FeedToken{});
+  feed.write(feeding_ ? FeedToken{streams_begun_ - 1, feed_position_, true, clocked_columns()}
+                      : FeedToken{0, 0, false, clocked_columns()});
   load.write(loading_ ? LoadToken{loads_begun_ - 1, static_cast<std::int16_t>(rows_ - 1 - load_row_), true}
                       : LoadToken{});
 }

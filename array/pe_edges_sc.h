@@ -24,6 +24,7 @@ struct FeedToken {
   std::int64_t tile = 0;
   std::int64_t m = 0;
   bool valid = false;
+  std::int16_t clocked = 0;  // columns that are, if there are timing errors
   friend bool operator==(const FeedToken&, const FeedToken&) = default;
 };
 
@@ -118,7 +119,8 @@ class Sequencer : public sc_core::sc_module {
 
   // The tokens of the first cycle stand a few delta cycles later, or 3/8 of a `cycle` with a gate, so the
   // clock must not rise at the same simulated time: std::logic_error if it does.
-  void restart(TileGate* gate, const sc_core::sc_time& cycle);
+  // `clock_enables`: tokens say which PEs are clocked.
+  void restart(TileGate* gate, const sc_core::sc_time& cycle, bool clock_enables);
   bool done() const { return done_; }
   const CycleBreakdown& breakdown() const { return counts_; }
 
@@ -130,6 +132,8 @@ class Sequencer : public sc_core::sc_module {
   // Whether this job's first `streams` streams are out in all columns.
   bool streams_are_out(std::int64_t streams) const;
   bool may_load() const;
+  bool idle() const;
+  std::int16_t clocked_columns() const;
 
   int rows_;
   bool double_buffer_;
@@ -141,6 +145,8 @@ class Sequencer : public sc_core::sc_module {
   bool loading_ = false, weights_ready_ = false, feeding_ = false;
   std::int16_t load_row_ = 0;
   std::int64_t feed_position_ = 0, feed_length_ = 0;
+  bool clock_enables_ = false;
+  std::int64_t since_fed_ = 0;  // cycles
   std::int64_t loads_begun_ = 0, streams_begun_ = 0;
   std::int64_t streams_before_ = 0;  // of earlier jobs
   std::int64_t streams_told_ = 0;    // of this job, to the gate

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
+#include <numeric>
 #include <stdexcept>
 #include <tuple>
 #include <utility>
@@ -116,6 +116,12 @@ void TimedJob::PsumFlips::take(std::int64_t end, std::vector<PsumFlip>& out, std
     register_before = at / accumulator_bits_;
     out.back().mask |= std::uint32_t{1} << at % accumulator_bits_;
   }
+}
+
+TimingCounts TimedJob::counted() const {
+  TimingCounts all = counts;
+  all.late_words += std::accumulate(late_words.begin(), late_words.end(), std::int64_t{0});
+  return all;
 }
 
 void TimedJob::flip_outputs(const Range& m, const Range& columns) {

@@ -37,6 +37,7 @@ class TimedJob {
            const LayerJob& job, const Tiling& tiling);
 
   const faults::ChipTiming& timing() const { return *timing_; }
+  const std::shared_ptr<const faults::ChipTiming>& shared_timing() const { return timing_; }
   // With operands as the errors left them; accumulators as given.
   const LayerJob& job() const { return job_; }
   const Tiling& tiling() const { return tiling_; }
@@ -58,9 +59,13 @@ class TimedJob {
   };
   bool flips_psums() const { return timing_->random.psum_rate > 0; }
 
+  // All counts, late words added up.
+  TimingCounts counted() const;
+
   // To the results of positions `m` and of columns `columns` of the accumulators, when they are done: once.
   void flip_outputs(const Range& m, const Range& columns);
 
+  // For engines: dropped products and flipped bits of psums are counted in `counts`, late words by PE.
   TimingCounts counts;
   std::vector<std::int64_t> late_words;  // by PE of at_risk
 

@@ -87,6 +87,14 @@ struct Upset {
   std::uint32_t flip = 0;          // on what is written to the psum register
 };
 
+// What a PE computes with in a cycle; the weight as the multiplier sees it.
+struct PeInputs {
+  std::int8_t activation = 0;
+  std::int8_t weight = 0;
+  std::int32_t psum = 0;
+  friend constexpr bool operator==(const PeInputs&, const PeInputs&) = default;
+};
+
 struct PeOutputs {
   std::int32_t psum = 0;        // next value of the psum register
   std::int32_t activation = 0;  // next value of the activation register, −128 … 127

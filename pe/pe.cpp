@@ -58,18 +58,47 @@ void Pe::set_faults(const PeHooks& hooks, bool bypass) {
   sound_ = hooks.identity() && !bypass;
 }
 
+void Pe::begin_job(CycleErrors* errors, const PeInputs& reset) {
+  errors_ = errors;
+  before_ = reset;
+  stream_ = position_ = -1;
+}
+
+// What a gated cycle computes goes the way of its token like everything else, and no clocked cycle reads it:
+// all that a PE reads was made of the same token.
+PeOutputs Pe::erring_cycle(const ActivationToken& activation, const PsumToken& psum, bool& late) {
+  if (activation.valid && activation.first) {
+    ++stream_;
+    position_ = -1;
+  }
+  Upset upset;
+  if (activation.clocked > 0) {
+    ++position_;
+    const auto weight = static_cast<std::int8_t>(hooks_[Site::weight_register].apply(active_, kOperandBits));
+    const PeInputs now = {activation.value, weight, psum.value};
+    upset = errors_->upset(before_, now, stream_, position_, activation.valid, psum.late && !bypass_, late);
+    before_ = now;
+  }
+  return evaluate(hooks_, bypass_, active_, activation.value, psum.value, accumulator_bits_, upset);
+}
+
 void Pe::on_clock() {
   const ActivationToken& activation = activation_->read();
   // Before the shadow register latches: a switch in the same cycle takes its old value.
   if (double_buffer_ && activation.valid && activation.first) active_ = shadow_;
   const std::int32_t psum_in_value = psum_->read().value;
   PeOutputs out;
-  if (sound_)
+  bool late = false;
+  if (errors_ != nullptr)
+    out = erring_cycle(activation, psum_->read(), late);
+  else if (sound_)
     out = {clean_psum(active_, activation.value, psum_in_value, accumulator_bits_), activation.value};
   else
     out = evaluate(hooks_, bypass_, active_, activation.value, psum_in_value, accumulator_bits_);
-  next_psum_->write({out.psum, activation.valid, activation.first});
-  next_activation_->write({static_cast<std::int8_t>(out.activation), activation.valid, activation.first});
+  next_psum_->write({out.psum, activation.valid, activation.first, late});
+  const auto clocked = static_cast<std::int16_t>(activation.clocked > 0 ? activation.clocked - 1 : 0);
+  next_activation_->write(
+      {static_cast<std::int8_t>(out.activation), activation.valid, activation.first, clocked});
 
   // Most of the time the pipe is idle, and its register keeps what it holds.
   const WeightToken& weight = weight_->read();

@@ -19,6 +19,9 @@ struct ActivationToken {
   std::int8_t value = 0;
   bool valid = false;
   bool first = false;  // begins a stream
+  // In jobs with timing errors: for how many columns from here on this cycle is clocked, as a position of a
+  // stream or as an idle cycle; in the others the PE's clock is gated.
+  std::int16_t clocked = 0;
   friend bool operator==(const ActivationToken&, const ActivationToken&) = default;
 };
 
@@ -26,6 +29,7 @@ struct PsumToken {
   std::int32_t value = 0;
   bool valid = false;
   bool first = false;
+  bool late = false;  // TE-Drop: the PE above was late, and this one gives its product up
   friend bool operator==(const PsumToken&, const PsumToken&) = default;
 };
 
@@ -43,6 +47,17 @@ void sc_trace(sc_core::sc_trace_file* file, const ActivationToken& token, const 
 void sc_trace(sc_core::sc_trace_file* file, const PsumToken& token, const std::string& name);
 void sc_trace(sc_core::sc_trace_file* file, const WeightToken& token, const std::string& name);
 
+// What goes wrong in the clocked cycles of one PE.
+class CycleErrors {
+ public:
+  virtual ~CycleErrors() = default;
+  // `before`: of the clocked cycle before. `stream` counts the streams of the job from 0, `position` the
+  // clocked cycles since the stream's first. `drop`: the product is given up. `late`, set: the PE was late
+  // and noticed, and what is returned has no error of timing.
+  virtual Upset upset(const PeInputs& before, const PeInputs& now, std::int64_t stream, std::int64_t position,
+                      bool in_stream, bool drop, bool& late) = 0;
+};
+
 class Pe : public sc_core::sc_module {
  public:
   sc_core::sc_in<bool> clock{"clock"};
@@ -59,11 +74,16 @@ class Pe : public sc_core::sc_module {
 
   void set_faults(const PeHooks& hooks, bool bypass);
 
+  // At the start of a job: with errors (they must stay valid until its end), and what PEs compute with after
+  // a reset; null: without.
+  void begin_job(CycleErrors* errors, const PeInputs& reset);
+
   // The weight in use, for waveforms.
   std::int8_t weight() const { return active_; }
 
  private:
   void on_clock();
+  PeOutputs erring_cycle(const ActivationToken& activation, const PsumToken& psum, bool& late);
 
   void end_of_elaboration() override;
 
@@ -84,6 +104,9 @@ class Pe : public sc_core::sc_module {
   bool sound_ = true;  // no hooks, no bypass
   bool bypass_ = false;
   PeHooks hooks_;
+  CycleErrors* errors_ = nullptr;
+  PeInputs before_;
+  std::int64_t stream_ = -1, position_ = -1;
 };
 
 }  // namespace kintsugi::pe
