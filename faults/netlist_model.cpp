@@ -80,6 +80,8 @@ struct NetlistModel::Impl {
   const Bin& bin(int number) {
     Bin& bin = bins[static_cast<std::size_t>(number)];
     std::call_once(bin.once, [&] {
+      // With time enough for the slowest path nothing can be late, whatever the grid rounds.
+      if (bin.period_ps >= slowest_path_ps(*netlist)) return;
       bin.program = compile_program(grid, bin.period_ps);
       if (isa == common::Isa::avx512) bin.assembled = assemble(bin.program);
     });
