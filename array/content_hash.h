@@ -1,4 +1,5 @@
-// A fast fingerprint of a block of bytes, to notice that weights have changed. Not for files or security.
+// A fast fingerprint of a block of bytes, to notice that weights have changed or a copy
+// is damaged. Not against forgery.
 #pragma once
 
 #include <cstddef>

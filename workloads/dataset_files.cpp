@@ -9,6 +9,7 @@
 
 #include "common/diagnostics.h"
 #include "common/files.h"
+#include "workloads/decoded_cache.h"
 #include "workloads/npy.h"
 
 namespace kintsugi::workloads {
@@ -45,16 +46,15 @@ constexpr std::array kNamedSets = {
              "'cifar-10-batches-bin' with --data-dir"},
 };
 
-std::uint32_t big_endian_32(std::string_view bytes, std::size_t at) {
+std::uint32_t big_endian_32(const Pixels& bytes, std::size_t at) {
   std::uint32_t value = 0;
-  for (std::size_t i = 0; i < 4; ++i) value = value << 8 | static_cast<unsigned char>(bytes[at + i]);
+  for (std::size_t i = 0; i < 4; ++i) value = value << 8 | bytes[at + i];
   return value;
 }
 
 struct Idx {
   std::vector<std::uint32_t> shape;
-  std::string bytes;
-  std::size_t data_begin = 0;
+  Pixels data;  // what follows the header
 };
 
 // An IDX file of unsigned bytes with the given rank, gzip-compressed or not.
@@ -65,27 +65,28 @@ Idx read_idx(const fs::path& folder, const std::string& name, std::size_t rank) 
   if (!fs::exists(file, code))
     fail(file, "the file is missing; the data set needs all four of its IDX files");
   Idx idx;
-  idx.bytes = common::read_file_maybe_gzip(file);
-  idx.data_begin = 4 + 4 * rank;
-  if (idx.bytes.size() < 4) fail(file, "the file ends inside its header; get it again");
-  const std::uint32_t magic = big_endian_32(idx.bytes, 0), wanted = 0x800 | static_cast<std::uint32_t>(rank);
+  const Pixels bytes = decoded_file(file);
+  const std::size_t header = 4 + 4 * rank;
+  if (bytes.size() < 4) fail(file, "the file ends inside its header; get it again");
+  const std::uint32_t magic = big_endian_32(bytes, 0), wanted = 0x800 | static_cast<std::uint32_t>(rank);
   if (magic != wanted)
     fail(file,
          fmt::format("this is not an IDX file of unsigned bytes with {} dimensions (it starts with 0x{:08x} "
                      "instead of 0x{:08x})",
                      rank, magic, wanted));
-  if (idx.bytes.size() < idx.data_begin) fail(file, "the file ends inside its header; get it again");
+  if (bytes.size() < header) fail(file, "the file ends inside its header; get it again");
   std::uint64_t count = 1;
   for (std::size_t i = 0; i < rank; ++i) {
-    idx.shape.push_back(big_endian_32(idx.bytes, 4 + 4 * i));
+    idx.shape.push_back(big_endian_32(bytes, 4 + 4 * i));
     count = std::min<std::uint64_t>(count * idx.shape.back(), std::uint64_t{1} << 31);
   }
-  const std::uint64_t have = idx.bytes.size() - idx.data_begin;
+  const std::uint64_t have = bytes.size() - header;
   if (have != count)
     fail(file,
          fmt::format("the header announces {} bytes, but {} follow it; the file is damaged or truncated, get "
                      "it again",
                      count, have));
+  idx.data = bytes.part(header, static_cast<std::size_t>(have));
   return idx;
 }
 
@@ -142,11 +143,8 @@ ImageSet load_fashion_mnist(const fs::path& folder, configs::Split split) {
   set.name = "fashion-mnist";
   set.shape = {1, images.shape[1], images.shape[2]};
   set.classes = kClasses;
-  set.pixels = std::vector<std::uint8_t>(
-      images.bytes.begin() + static_cast<std::ptrdiff_t>(images.data_begin), images.bytes.end());
-  set.labels.reserve(labels.shape[0]);
-  for (std::size_t i = labels.data_begin; i < labels.bytes.size(); ++i)
-    set.labels.push_back(static_cast<unsigned char>(labels.bytes[i]));
+  set.pixels = images.data;
+  set.labels.assign(labels.data.begin(), labels.data.end());
   check_labels(folder / (prefix + "-labels-idx1-ubyte"), set.labels);
   return set;
 }
@@ -172,14 +170,16 @@ ImageSet load_cifar10(const fs::path& folder, configs::Split split) {
            "the file is missing; the data set needs data_batch_1.bin … data_batch_5.bin and test_batch.bin "
            "(see "
            "scripts/get_cifar10.sh)");
-    const std::string bytes = common::read_file(file);
+    const auto size = fs::file_size(file, code);
+    if (code) fail(file, fmt::format("the file cannot be read: {}", code.message()));
+    const Pixels bytes = Pixels::map(file, 0, static_cast<std::size_t>(size));
     if (bytes.size() != kRecords * kRecord)
       fail(file, fmt::format(
                      "the file has {} bytes instead of {} ({} records of a label and the red, green and blue "
                      "planes); it is damaged or truncated, get it again",
                      bytes.size(), kRecords * kRecord, kRecords));
     for (std::size_t at = 0; at < bytes.size(); at += kRecord) {
-      set.labels.push_back(static_cast<unsigned char>(bytes[at]));
+      set.labels.push_back(bytes[at]);
       const auto pixels = bytes.begin() + static_cast<std::ptrdiff_t>(at) + 1;
       all.insert(all.end(), pixels, pixels + kPixels);
       if (set.labels.back() >= kClasses)

@@ -5,11 +5,13 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
 
 #include "common/files.h"
 #include "tests/support/input_error.h"
 #include "tests/support/temporary_folder.h"
+#include "workloads/decoded_cache.h"
 #include "workloads/npy.h"
 
 namespace kintsugi::workloads {
@@ -32,7 +34,10 @@ std::string idx(const std::vector<std::uint32_t>& shape, const std::string& data
 
 class Dataset : public testing::Test {
  protected:
-  void SetUp() override { ::unsetenv("KINTSUGI_DATA"); }
+  void SetUp() override {
+    ::unsetenv("KINTSUGI_DATA");
+    ::setenv("XDG_CACHE_HOME", (folder_ / "cache").c_str(), 1);
+  }
   void TearDown() override { ::unsetenv("KINTSUGI_DATA"); }
 
   static configs::DatasetConfig named(const std::string& name) {
@@ -86,6 +91,93 @@ TEST_F(Dataset, ReadsIdxCompressedOrPlain) {
   std::filesystem::remove(folder_ / "fashion-mnist/t10k-images-idx3-ubyte.gz");
   write("fashion-mnist/t10k-images-idx3-ubyte", idx({3, 2, 2}, "ABCDEFGHIJKL"));
   EXPECT_EQ(load_tiny().pixels[0], 'A');
+}
+
+// One image of 600×600, each pixel `value`; the only copy of it that is kept.
+class DecodedCache : public Dataset {
+ protected:
+  static constexpr std::uint32_t kSide = 600;
+  const std::string file_ = "fashion-mnist/t10k-images-idx3-ubyte.gz";
+
+  void write_large(char value) {
+    write(file_, common::gzip(idx({1, kSide, kSide}, std::string(kSide * kSide, value))));
+    write("fashion-mnist/t10k-labels-idx1-ubyte.gz", common::gzip(idx({1}, std::string(1, '\3'))));
+  }
+  std::vector<std::filesystem::path> copies() const {
+    std::vector<std::filesystem::path> found;
+    std::error_code code;
+    for (const auto& entry : std::filesystem::directory_iterator(cache_folder(), code))
+      found.push_back(entry.path());
+    return found;
+  }
+  // Every pixel, if they are all alike.
+  char pixel() {
+    const ImageSet images = load_tiny();
+    EXPECT_EQ(images.size(), 1);
+    EXPECT_EQ(images.pixels.size(), kSide * kSide);
+    EXPECT_EQ(std::count(images.pixels.begin(), images.pixels.end(), images.pixels[0]), kSide * kSide);
+    return static_cast<char>(images.pixels[0]);
+  }
+};
+
+// Gzip's own check would refuse the source; only a copy can still give the pixels.
+TEST_F(DecodedCache, ReadsTheCopyAndNotTheSource) {
+  write_large('a');
+  EXPECT_EQ(pixel(), 'a');
+  ASSERT_EQ(copies().size(), 1u);
+  const auto changed = std::filesystem::last_write_time(folder_ / file_);
+  std::string bytes = common::read_file(folder_ / file_);
+  bytes[bytes.size() - 8] = static_cast<char>(bytes[bytes.size() - 8] ^ 1);
+  write(file_, bytes);
+  std::filesystem::last_write_time(folder_ / file_, changed);
+  EXPECT_EQ(pixel(), 'a');
+  // Without it the damage shows.
+  std::filesystem::remove(copies().front());
+  EXPECT_THAT(input_error([&] { load_tiny(); }), HasSubstr("damaged or truncated"));
+}
+
+TEST_F(DecodedCache, NoticesAnotherSource) {
+  write_large('a');
+  EXPECT_EQ(pixel(), 'a');
+  const auto changed = std::filesystem::last_write_time(folder_ / file_);
+  write_large('b');  // as long as the one before
+  std::filesystem::last_write_time(folder_ / file_, changed + std::chrono::nanoseconds(1000));
+  EXPECT_EQ(pixel(), 'b');
+  EXPECT_EQ(pixel(), 'b');
+  EXPECT_EQ(copies().size(), 1u);
+}
+
+TEST_F(DecodedCache, DoesNotTrustADamagedCopy) {
+  write_large('a');
+  EXPECT_EQ(pixel(), 'a');
+  const std::filesystem::path copy = copies().front();
+  const std::string whole = common::read_file(copy);
+  for (const std::size_t at : {std::size_t{0}, std::size_t{40}, std::size_t{5000}, whole.size() - 1}) {
+    std::string bytes = whole;
+    bytes[at] = static_cast<char>(bytes[at] ^ 4);
+    common::write_file_atomic(copy, bytes);
+    EXPECT_EQ(pixel(), 'a') << "byte " << at;
+    EXPECT_EQ(common::read_file(copy), whole) << "the copy is mended";
+  }
+  for (const std::size_t size : {std::size_t{0}, std::size_t{100}, std::size_t{4096}, whole.size() - 1}) {
+    common::write_file_atomic(copy, whole.substr(0, size));
+    EXPECT_EQ(pixel(), 'a') << size << " bytes left";
+  }
+}
+
+TEST_F(DecodedCache, IsNotNeeded) {
+  write_large('a');
+  write("a-file", "");
+  ::setenv("XDG_CACHE_HOME", (folder_ / "a-file").c_str(), 1);  // no folder can be made there
+  EXPECT_EQ(pixel(), 'a');
+  ::setenv("XDG_CACHE_HOME", "not/absolute", 1);
+  ::setenv("HOME", folder_.path().c_str(), 1);
+  EXPECT_EQ(pixel(), 'a');
+  EXPECT_EQ(cache_folder(), folder_ / ".cache/kintsugi");
+  EXPECT_EQ(copies().size(), 1u);
+  ::unsetenv("HOME");
+  EXPECT_EQ(cache_folder(), "");
+  EXPECT_EQ(pixel(), 'a');
 }
 
 TEST_F(Dataset, LooksInTheFolderThenTheEnvironmentThenTheSystem) {
