@@ -89,6 +89,11 @@ class Assembler : public Xbyak::CodeGenerator {
     vzeroupper();
     ret();
     setProtectModeRE();
+    // Only the code stays.
+    values_ = {};
+    cursor_ = {};
+    home_ = {};
+    stored_ = {};
   }
 
  private:

@@ -84,6 +84,10 @@ struct NetlistModel::Impl {
       if (bin.period_ps >= slowest_path_ps(*netlist)) return;
       bin.program = compile_program(grid, bin.period_ps);
       if (isa == common::Isa::avx512) bin.assembled = assemble(bin.program);
+      if (bin.assembled) {  // says it all
+        bin.program.operations = {};
+        bin.program.runs = {};
+      }
     });
     return bin;
   }
