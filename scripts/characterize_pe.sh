@@ -79,7 +79,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 if [ -n "$keep" ]; then
   mkdir -p "$keep"
-  work=$(realpath "$keep")
+  work=$keep
   trap - EXIT
 fi
 
