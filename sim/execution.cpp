@@ -15,6 +15,7 @@
 #include "faults/fault_map_io.h"
 #include "sim/host.h"
 #include "sim/timeline.h"
+#include "sim/timing_watch.h"
 #include "sim/topology_execution.h"
 #include "workloads/deployed.h"
 #include "workloads/float_forward.h"
@@ -124,7 +125,8 @@ struct Bench {
   workloads::LayerHooks hooks() const {
     if (timeline == nullptr) return {};
     return {[writer = timeline](const std::string& layer) { writer->begin_layer(layer); },
-            [writer = timeline](std::int64_t cycles) { writer->end_layer(cycles); }};
+            [writer = timeline](std::int64_t cycles) { writer->end_layer(cycles); },
+            {}};
   }
   array::TimelineSink sink() const {
     if (timeline == nullptr) return {};
@@ -197,7 +199,7 @@ void run_gemm(const ExecutionRequest& request, const Faults& read, const Bench& 
   const array::DeviceAddress at_output = at_weights + aligned(shape.weight_bytes());
   const std::uint64_t needed = at_output + aligned(4 * shape.outputs());
   TlmAccelerator& device = build_platform(request, bench, std::max(needed, TlmAccelerator::kDefaultMemory));
-  device.load_faults(result.faults);
+  TimingWatch watched(device, request, result.faults, bench.pool);
   device.data_to_device(0, array::as_device_bytes(std::span(activations.data)));
   device.data_to_device(at_weights, array::as_device_bytes(std::span(weights.data)));
   array::LayerLaunch launch;
@@ -210,11 +212,13 @@ void run_gemm(const ExecutionRequest& request, const Faults& read, const Bench& 
   layer.k = k;
   layer.n = n;
   layer.mapped_fault_rate = mapped_rate(k, n, result.faults);
-  const workloads::LayerHooks hooks = bench.hooks();
+  const workloads::LayerHooks hooks = watched.hooks(bench.hooks());
   if (hooks.begin) hooks.begin(layer.layer);
   workloads::add_launch(layer, launch, device.launch(launch), request.chip);
   if (hooks.end) hooks.end(layer.cycles);
+  if (hooks.launched) hooks.launched(launch);
   result.layers = {layer};
+  watched.finish(result);
   result.output = workloads::Tensor<std::int32_t>({m, n});
   const auto bytes = std::as_writable_bytes(std::span(result.output.data));
   device.data_from_device(at_output, bytes);
@@ -298,6 +302,7 @@ double fault_free_accuracy(const ExecutionRequest& request, const workloads::Net
   // The same bits at every fidelity and with any memory, so the fastest are asked.
   configs::ChipConfig chip = request.chip;
   chip.memory.reset();
+  chip.timing.reset();
   array::FunctionalAccelerator device(chip, &pool);
   const auto none = faults::fault_free(request.chip.array.rows, request.chip.array.cols);
   device.load_faults(none);
@@ -320,12 +325,14 @@ void run_network(const ExecutionRequest& request, const Faults& read, const Benc
   if (!measures_references(request)) prepared.parameters.reset();  // large, and not needed any more
 
   TlmAccelerator& device = build_platform(request, bench);
-  device.load_faults(result.faults);
+  TimingWatch watched(device, request, result.faults, pool);
   std::vector<common::Sha256> digests(network.stages.size());
   workloads::InferenceResult run = workloads::infer(
       device, network, prepared.here, images, std::min(workload.batch, images.size()), result.faults,
-      [&](std::size_t stage, std::span<const std::byte> raw) { digests[stage].add(raw); }, bench.hooks());
+      [&](std::size_t stage, std::span<const std::byte> raw) { digests[stage].add(raw); },
+      watched.hooks(bench.hooks()));
   result.layers = std::move(run.layers);
+  watched.finish(result);
   result.logits = std::move(run.logits);
   if (!workload.dataset.random) result.accuracy = workloads::accuracy(run.predicted, images.labels);
   result.predicted = std::move(run.predicted);

@@ -12,6 +12,7 @@
 #include "configs/workload.h"
 #include "faults/fault_map_io.h"
 #include "sim/execution.h"
+#include "sim/operating_options.h"
 #include "sim/options.h"
 #include "sim/run_report.h"
 #include "workloads/layer_report.h"
@@ -22,6 +23,8 @@ namespace {
 
 namespace po = boost::program_options;
 using common::InputError;
+
+constexpr const char* kCommand = "kintsugi run";
 
 [[noreturn]] void fail(const std::string& message) {
   throw InputError(fmt::format("kintsugi run: error: {}\n'kintsugi run --help' lists all options", message));
@@ -38,7 +41,9 @@ configs::Fidelity fidelity_from(const std::string& word) {
 ExecutionRequest read_request(const OptionParser& parser) {
   const CommonOptions& common = parser.common();
   ExecutionRequest request;
-  request.chip = configs::read_chip(parser.text("chip"), common.set);
+  request.chip = at_chosen_point(configs::read_chip(parser.text("chip"), common.set),
+                                 chosen_point(parser, kCommand), kCommand);
+  request.compare_outputs = true;
   request.workload = configs::read_workload(parser.text("workload"), common.set);
   request.fidelity = fidelity_from(parser.text("fidelity"));
   const configs::ArrayConfig& array = request.chip.array;
@@ -111,6 +116,7 @@ int run_command(const std::vector<std::string>& arguments) {
       ("trace-signals", text("WORDS"),
        "what the waveform shows, like 'row=0-3 col=0-3 cycle=0-999 show=valid,psum'")  //
       ("timeline", text("FILE"), "write what the memory system and the array do when, for Perfetto (JSON)");
+  add_operating_options(parser);
   parser.without("seed");
   parser.reads({"chip", "workload", "network", "fault_map"});
   if (!parser.parse(arguments)) return kExitDone;

@@ -10,6 +10,7 @@
 
 #include "common/text.h"
 #include "sim/text_table.h"
+#include "sim/timing_report.h"
 #include "workloads/layer_report.h"
 
 namespace kintsugi::sim {
@@ -21,6 +22,11 @@ using common::yaml_scalar;
 
 double microseconds(const ExecutionRequest& request, const ExecutionResult& result) {
   return static_cast<double>(result.cycles) / request.chip.clock_mhz;
+}
+
+double throughput(const ExecutionRequest& request, const ExecutionResult& result) {
+  const double us = microseconds(request, result);
+  return us > 0 ? 1e6 * static_cast<double>(result.predicted.size()) / us : 0;
 }
 
 std::string duration(double us) {
@@ -135,6 +141,71 @@ std::string energy_line(const workloads::Energy& energy) {
   return fmt::format("energy: {}{}{}\n", energy_text(energy.total()), parts.empty() ? "" : ": ", parts);
 }
 
+// What timing errors did to each layer.
+std::string error_table(const std::vector<workloads::LayerReport>& lines, bool colours) {
+  TextTable table;
+  table.column("layer", Align::left);
+  for (const char* header : {"late\nwords", "dropped\nproducts", "flipped\nbits", "outputs", "wrong",
+                             "off by\n1 to 5", "off by\nmore"})
+    table.column(header);
+  for (const workloads::LayerReport& layer : lines) {
+    const auto share = [&](std::int64_t count) {
+      return layer.outputs > 0
+                 ? format_percent(static_cast<double>(count) / static_cast<double>(layer.outputs))
+                 : "";
+    };
+    const auto errors = layer.output_errors.value_or(workloads::OutputErrors());
+    table.row({{layer_name(layer.layer)},
+               {fmt::format("{}", layer.timing.late_words)},
+               {fmt::format("{}", layer.timing.dropped_products)},
+               {fmt::format("{}", layer.timing.flipped_bits)},
+               {fmt::format("{}", layer.outputs)},
+               {share(errors.small + errors.large)},
+               {share(errors.small)},
+               {share(errors.large)}});
+  }
+  return table.render(colours);
+}
+
+std::string late_pes_text(const ExecutionResult& result) {
+  const faults::ChipSpeed& speed = *result.speed;
+  if (!speed.has_delays()) return "";
+  if (result.late_pes.empty()) return "no PE was late\n";
+  const faults::OperatingPoint& point = speed.configured();
+  // Of a PE with factor 1.
+  const double period = 1e6 / point.frequency_mhz / speed.tmin_ps();
+  std::string text = fmt::format("PEs that were late: {}; the most often:\n", result.late_pe_count);
+  for (const LatePe& pe : result.late_pes)
+    text += fmt::format("  ({}, {}): {} words, T/Tmin {:.3f}\n", pe.row, pe.col, pe.words,
+                        period / speed.delay_factor(pe.row, pe.col, point.voltage_v, point.temperature_c));
+  return text;
+}
+
+// Everything that `run` says about timing, for people.
+std::string timing_part(const ExecutionRequest& request, const ExecutionResult& result,
+                        const std::vector<workloads::LayerReport>& lines, bool colours) {
+  const faults::ChipSpeed& speed = *result.speed;
+  std::string text = fmt::format("\n{}", timing_text(request.chip, speed, speed.configured()));
+  text += fmt::format("\n{}{}", error_table(lines, colours), late_pes_text(result));
+  if (request.workload.network)
+    text += fmt::format("throughput: {} images/s at the chip's clock\n",
+                        significant(throughput(request, result)));
+  return text;
+}
+
+std::string timing_summary(const ExecutionRequest& request, const ExecutionResult& result) {
+  const faults::ChipSpeed& speed = *result.speed;
+  std::string text =
+      fmt::format("  timing:\n{}", timing_yaml(request.chip, speed, speed.configured(), "    "));
+  text += fmt::format("    late_pes: {}\n    most_late_pes:{}\n", result.late_pe_count,
+                      result.late_pes.empty() ? " []" : "");
+  for (const LatePe& pe : result.late_pes)
+    text += fmt::format("      - {{row: {}, col: {}, late_words: {}}}\n", pe.row, pe.col, pe.words);
+  if (request.workload.network)
+    text += fmt::format("  images_per_second: {}\n", format_number(throughput(request, result)));
+  return text;
+}
+
 }  // namespace
 
 std::string run_summary(const RunFiles& files, const ExecutionRequest& request,
@@ -171,6 +242,7 @@ std::string run_summary(const RunFiles& files, const ExecutionRequest& request,
                       total.cycles, total.stall_cycles, total.macs, format_number(total.utilization),
                       format_number(microseconds(request, result)));
   text += total_lines(total, request.chip);
+  if (result.speed) text += timing_summary(request, result);
   if (result.accuracy) {
     text += fmt::format("  images: {}\n  accuracy:\n", result.predicted.size());
     if (result.float_accuracy) text += fmt::format("    float: {}\n", format_number(*result.float_accuracy));
@@ -218,6 +290,7 @@ std::string run_table(const ExecutionRequest& request, const ExecutionResult& re
   if (result.fault_report.faults > 0 || result.fault_report.bypassed_pes > 0) {
     text += fmt::format("\n{}", faults::to_text(result.fault_report));
   }
+  if (result.speed) text += timing_part(request, result, lines, colours);
   if (result.accuracy) {
     text += fmt::format("\naccuracy over {} images\n", result.predicted.size());
     const auto line = [&](const char* name, double value) {

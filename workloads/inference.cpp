@@ -153,6 +153,7 @@ class Runner {
     if (hooks_.begin) hooks_.begin(report.layer);
     const array::LaunchReport cost = launched(launch, report.layer);
     if (hooks_.end) hooks_.end(cost.cycles);
+    if (hooks_.launched) hooks_.launched(launch);
     add_launch(report, launch, cost, device_.chip());
   }
 

@@ -50,10 +50,12 @@ void add_launch(LayerReport& report, const array::LayerLaunch& launch, const arr
 void add_launch(LayerReport& report, const array::LaunchReport& cost, const configs::ChipConfig& chip);
 
 // Told around every layer's launches, batch after batch, so that an observer of the device's timeline can
-// tell layers apart. Either may be empty.
+// tell layers apart; and told of every launch on the array after it, while its operands and results are in
+// device memory. Any may be empty.
 struct LayerHooks {
   std::function<void(const std::string& layer)> begin;
   std::function<void(std::int64_t cycles)> end;
+  std::function<void(const array::LayerLaunch& launch)> launched;
 };
 
 // Of a chip's table: MACs · mac + bytes · energy of a byte. The DRAM is charged for whole bursts, the unified
