@@ -12,6 +12,7 @@
 #include "common/text.h"
 #include "faults/delay_map.h"
 #include "faults/netlist_model.h"
+#include "faults/table_model.h"
 #include "faults/timed_netlist.h"
 #include "faults/variation.h"
 
@@ -49,6 +50,7 @@ struct ChipSpeed::Impl {
   // Of netlists: on the netlist's own scale.
   std::shared_ptr<const TimedNetlist> netlist;
   double netlist_tmin_ps = 0;
+  std::shared_ptr<const ErrorTable> error_table;  // of tables
 
   // Without a known supply the law is that of a chip at its nominal one, whatever that is.
   AlphaPowerLaw law;
@@ -98,8 +100,7 @@ ChipSpeed::Impl::Impl(const configs::ChipConfig& description) : chip(description
     const auto& table = std::get<configs::TableTiming>(timing().model);
     delays_from = "table " + table.table.filename().string();
     guard_band = table.guard_band;
-    throw InputError({table.table.string()},
-                     "tables of error probabilities are not simulated yet; use 'model: netlist'");
+    error_table = std::make_shared<const ErrorTable>(read_error_table(table.table));
   }
   set_law(timing().scaling);
   set_variation(timing().variation);
@@ -219,6 +220,7 @@ std::vector<double> ChipSpeed::Impl::factors(double voltage_v, double temperatur
 }
 
 std::shared_ptr<const TimingModel> ChipSpeed::Impl::model(const std::vector<double>& periods) const {
+  if (error_table) return std::make_shared<TableModel>(*error_table, periods, chip.array.accumulator_bits);
   const auto& config = std::get<configs::NetlistTiming>(timing().model);
   std::vector<double> periods_ps;
   for (const double period : periods) periods_ps.push_back(period * netlist_tmin_ps);
