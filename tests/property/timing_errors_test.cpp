@@ -19,9 +19,10 @@
 namespace kintsugi {
 namespace {
 
-constexpr int kRows = 8, kCols = 16, kPositions = 4000;
+constexpr int kRows = 96, kCols = 32, kPositions = 1000;
 
-// Traffic as of a network: activations after ReLU, weights around zero.
+// Traffic as of a network: activations after ReLU, weights around zero. Enough rows that what arrives from
+// above is mostly larger than a product: where a sum crosses zero, any product starts a long carry.
 struct Traffic {
   std::vector<std::int8_t> activations, weights;
   Traffic() {
@@ -33,7 +34,7 @@ struct Traffic {
       const std::int8_t value = normal(40);
       activations.push_back(value > 0 ? value : std::int8_t{0});
     }
-    for (int i = 0; i < kRows * kCols; ++i) weights.push_back(normal(40));
+    for (int i = 0; i < kRows * kCols; ++i) weights.push_back(normal(20));
   }
   int activation(int m, int r) const { return activations[static_cast<std::size_t>(m) * kRows + r]; }
   int weight(int r, int c) const { return weights[static_cast<std::size_t>(r) * kCols + c]; }
@@ -124,9 +125,10 @@ TEST_P(TimingErrors, DependOnTheSignsOfWeightAndProduct) {
       wrong_words += wrong;
     }
   }
-  // At the last row the wrong words are the outputs, but for the first position and idle cycles.
-  EXPECT_NEAR(static_cast<double>(erring.late_words), static_cast<double>(wrong_words), 2.0 * kRows * kCols);
-  for (const Share& share : {negative, positive, unchanged, sign_change}) ASSERT_GT(share.all, 2000);
+  // The last row's wrong words are the wrong outputs, but for those of the first position, which is not
+  // looked at above, and of the cycle before it.
+  EXPECT_NEAR(static_cast<double>(erring.late_words), static_cast<double>(wrong_words), 2.0 * kCols);
+  for (const Share& share : {negative, positive, unchanged, sign_change}) ASSERT_GT(share.all, 1000);
   EXPECT_GT(negative.value(), 4 * positive.value());
   EXPECT_GT(negative.value(), 0.05);
   EXPECT_LT(unchanged.value(), 0.001);
