@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/files.h"
+#include "faults/import_graph.h"
 #include "faults/import_netlist.h"
 #include "faults/liberty_file.h"
 #include "faults/sdf_file.h"
@@ -202,6 +203,27 @@ TEST_F(TimingImport, AddsWiresAndMergesConditions) {
       " (CELL (CELLTYPE \"AND2\") (INSTANCE g0)");
   ImportedNetlist imported = faults::import_netlist(files(plain.verilog(false), sdf));
   EXPECT_EQ(imported.netlist.gates[0].delays[0], (EdgeTimes{before.rise + 100, before.fall + 50}));
+  // An inverter's output rises as its input falls; either edge of an input may raise that of an XOR.
+  GateLevelPe pe = plain;
+  pe.gates.insert(pe.gates.begin(), {{"INV", "i0", {{"A", "w_r_0"}}, {{"Y", "w_not"}}, {{10, 20}}},
+                                     {"INV", "i1", {{"A", "w_not"}}, {{"Y", "w_again"}}, {{30, 40}}}});
+  ASSERT_EQ(pe.gates[2].inputs[1].second, "w_r_0");
+  ASSERT_EQ(pe.gates[3].type, "XOR2");
+  pe.gates[2].inputs[1].second = "w_again";
+  const int xor_rise = pe.gates[3].delays[0].first, xor_fall = pe.gates[3].delays[0].second;
+  imported = faults::import_netlist(files(
+      pe.verilog(false),
+      replaced(pe.sdf(), " (CELL (CELLTYPE \"INV\") (INSTANCE i0)",
+               " (CELL (CELLTYPE \"pe\") (INSTANCE) (DELAY (ABSOLUTE"
+               " (INTERCONNECT f8/Q i0/A (0.100) (0.050)) (INTERCONNECT f16/Q g1/A (0.007) (0.009)))))\n"
+               " (CELL (CELLTYPE \"INV\") (INSTANCE i0)")));
+  const auto after = [&](unsigned truth) {
+    return std::find_if(imported.netlist.gates.begin(), imported.netlist.gates.end(),
+                        [&](const auto& one) { return one.truth == truth; })
+        ->delays[0];
+  };
+  EXPECT_EQ(after(0b01), (EdgeTimes{60, 120}));
+  EXPECT_EQ(after(0b0110), (EdgeTimes{xor_rise + 9.0, xor_fall + 9.0}));
   sdf = replaced(plain.sdf(), "(IOPATH A Y", "(COND B==1'b1 (IOPATH A Y (0.900) (0.001))) (IOPATH A Y");
   imported = faults::import_netlist(files(plain.verilog(false), sdf));
   EXPECT_EQ(imported.netlist.gates[0].delays[0], (EdgeTimes{900, before.fall}));
@@ -291,6 +313,25 @@ TEST_F(TimingImport, ListsProblemsOfStructure) {
   // Delays that are missing: each pin is named.
   text = refusal(good.verilog(false), replaced(sdf, "(IOPATH A Y", "(IOPATH Z Y"));
   EXPECT_THAT(text, HasSubstr("gives no delay for 'g0' (AND2) from 'A' to 'Y' (IOPATH)"));
+}
+
+TEST(ReduceTruth, KeepsTheFunctionOfTheInputsThatMatter) {
+  for (std::uint64_t truth = 0; truth < 256; ++truth)
+    for (int ties = 0; ties < 27; ++ties) {
+      const std::vector<int> values = {ties % 3 - 1, ties / 3 % 3 - 1, ties / 9 - 1};
+      std::vector<int> kept;
+      const std::uint64_t reduced = faults::reduce_truth(truth, values, kept);
+      for (const int pin : kept) ASSERT_EQ(values[static_cast<std::size_t>(pin)], -1);
+      for (unsigned v = 0; v < 8; ++v) {
+        bool possible = true;
+        for (unsigned i = 0; i < 3; ++i)
+          possible = possible && (values[i] < 0 || values[i] == static_cast<int>(v >> i & 1U));
+        if (!possible) continue;
+        unsigned inside = 0;
+        for (std::size_t i = 0; i < kept.size(); ++i) inside |= (v >> kept[i] & 1U) << i;
+        ASSERT_EQ(reduced >> inside & 1U, truth >> v & 1U) << truth << " " << ties;
+      }
+    }
 }
 
 TEST(LibertyFunction, FollowsTheStandardsPrecedence) {
