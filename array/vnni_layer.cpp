@@ -137,10 +137,16 @@ void VnniLayer::run(const LayerContext& context, const LayerJob& job,
   if (chain_columns_ == 0) return;
   // Stream positions worked on together: their activations and sums stay in the second-level cache, and the
   // code of each group of columns, which comes from further away, is used for all of them.
-  constexpr std::int64_t kMost = 1024, kMostOfTiles = 512, kGatherBytes = 2 << 20;
+  // Code of many megabytes, that of very large arrays, comes from so far that the activations had better do.
+  constexpr std::int64_t kMost = 1024, kMostOfFarCode = 4096, kMostOfTiles = 512, kGatherBytes = 2 << 20;
+  constexpr std::size_t kFarCode = 8 << 20;
+  const bool far = std::ranges::any_of(
+      codes_, [](const auto& code) { return code != nullptr && code->bytes() > kFarCode; });
   const std::int64_t m = job.shape.m();
-  std::int64_t rows =
-      std::min(tiling_.k_tiles.size() == 1 ? kMost : kMostOfTiles, ceil_div(m, context.threads()));
+  std::int64_t rows = std::min(tiling_.k_tiles.size() > 1 ? kMostOfTiles
+                               : far                      ? kMostOfFarCode
+                                                          : kMost,
+                               ceil_div(m, context.threads()));
   if (!shape_.is_gemm()) rows = std::min(rows, kGatherBytes / shape_.k());
   rows = std::max<std::int64_t>(1, ceil_div(rows, kVnniPositions)) * kVnniPositions;
   context.for_each(ceil_div(m, rows), [&](std::int64_t block) {
