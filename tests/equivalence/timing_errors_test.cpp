@@ -12,6 +12,7 @@
 
 #include "array/functional_engine.h"
 #include "common/thread_pool.h"
+#include "faults/netlist_model.h"
 #include "tests/equivalence/clocked_bench.h"
 #include "tests/support/hash_timing.h"
 #include "tests/support/in_child.h"
@@ -238,6 +239,95 @@ TEST_P(TimingErrors, agree_in_every_bit_and_count) {
   EXPECT_GT(late, 1000);
   EXPECT_GT(dropped, 100);
   EXPECT_GT(flipped, 5);
+}
+
+// ---- With a PE's own gates ----
+
+// Small chips: the model is asked one cycle at a time by the witnesses, and costs as much as for hundreds.
+TimingCase netlist_case(std::uint64_t number, const std::shared_ptr<const faults::TimedNetlist>& netlist) {
+  TimingCase c = timing_case(number);
+  common::RandomStream random(number, "netlist-case");
+  const auto up_to = [&](std::int64_t n) {
+    return 1 + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(n)));
+  };
+  c.base.array.rows = static_cast<int>(up_to(4));
+  c.base.array.cols = static_cast<int>(up_to(3));
+  c.base.array.accumulator_bits = 32;
+  c.base.shape = array::gemm_shape(up_to(12), up_to(9), up_to(5));
+  c.base.activations = test::random_int8(random, c.base.shape.activation_bytes());
+  c.base.weights = test::random_int8(random, c.base.shape.weight_bytes());
+  c.base.faults = test::random_faults(random, c.base.array.rows, c.base.array.cols, 0.2, test::all_sites(),
+                                      test::BypassKind::partial, 32);
+  c.chunk = random.below(2) == 0 ? 0 : up_to(c.base.shape.m());
+  c.timing = random_timing(random, c.base.array);
+  // Period 1.0 in bin 0, then down to 0.5 of Tmin.
+  const double tmin = faults::slowest_path_ps(*netlist);
+  c.timing->model = std::make_shared<faults::NetlistModel>(
+      netlist, 50,
+      std::vector<double>{tmin, random.uniform(0.75, 0.95) * tmin, random.uniform(0.5, 0.75) * tmin});
+  c.base.text = fmt::format("netlist case {}: {}x{} array, M {}, K {}, N {}", number, c.base.array.rows,
+                            c.base.array.cols, c.base.shape.m(), c.base.shape.k(), c.base.shape.n());
+  return c;
+}
+
+TEST(NetlistTimingErrors, agree_in_every_bit_and_count_on_every_instruction_set) {
+  std::vector<const char*> instructions = {"portable", "avx2"};
+  if (__builtin_cpu_supports("avx512vnni") != 0) instructions.push_back("avx512");
+  std::int64_t late = 0;
+  for (std::uint64_t number = 0; number < 8; ++number) {
+    std::string first;
+    for (const char* isa : instructions) {
+      SCOPED_TRACE(isa);
+      const std::string text = test::in_child([&] {
+        setenv("KINTSUGI_ISA", isa, 1);
+        const auto netlist = std::make_shared<const faults::TimedNetlist>(
+            faults::read_timed_netlist(KINTSUGI_SOURCE_DIR "/configs/pes/pe_ripple.pe"));
+        const TimingCase c = netlist_case(number, netlist);
+        SCOPED_TRACE(c.base.text);
+        const Outcome expected = naive(c, number);
+        test::ClockedBench bench("bench", c.base.array, c.base.mapping, true, true);
+        array::FunctionalEngine engine(c.base.array, c.base.mapping);
+        expect_same(expected, functional(c, engine), "functional");
+        bench.run([&] { check_clocked(c, number, bench, expected); });
+        std::string told = fmt::format("{}", expected.counts.late_words);
+        for (const std::int32_t value : expected.accumulators) told += fmt::format(" {}", value);
+        return told;
+      });
+      ASSERT_FALSE(HasFailure()) << "in case " << number;
+      if (first.empty())
+        first = text;
+      else
+        EXPECT_EQ(text, first);
+    }
+    late += std::strtoll(first.c_str(), nullptr, 10);
+  }
+  EXPECT_GT(late, 100);
+}
+
+TEST(NetlistTimingErrors, none_at_the_slowest_paths_period) {
+  configs::ArrayConfig array;
+  array.rows = array.cols = 16;
+  common::RandomStream random(1, "on-time");
+  const array::LayerShape shape = array::gemm_shape(300, 40, 20);
+  const auto a = test::random_int8(random, shape.activation_bytes()),
+             w = test::random_int8(random, shape.weight_bytes());
+  const auto netlist = std::make_shared<const faults::TimedNetlist>(
+      faults::read_timed_netlist(KINTSUGI_SOURCE_DIR "/configs/pes/pe_prefix.pe"));
+  auto timing = std::make_shared<faults::ChipTiming>();
+  timing->rows = timing->cols = 16;
+  for (int pe = 0; pe < 256; ++pe) timing->at_risk.push_back({pe / 16, pe % 16, 0});
+  const double tmin = faults::slowest_path_ps(*netlist);
+  array::FunctionalEngine engine(array, configs::ConvolutionMapping::im2col);
+  std::vector<std::int32_t> right(6000), found(6000);
+  engine.run({shape, a.data(), w.data(), right.data()});
+  for (const double period : {1.0, 0.85}) {
+    timing->model = std::make_shared<faults::NetlistModel>(netlist, 50, std::vector<double>{period * tmin});
+    TimedJob job(timing, array, {shape, a.data(), w.data(), found.data()},
+                 array::make_tiling(shape, 16, 16, configs::ConvolutionMapping::im2col));
+    engine.run(job);
+    EXPECT_EQ(job.counted().late_words == 0, period == 1.0);
+    EXPECT_EQ(found == right, period == 1.0);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(RandomCases, TimingErrors, ::testing::Range(0, kGroups));
