@@ -27,6 +27,7 @@ std::int8_t TileFeed::activation(const TileWork& tile, std::int64_t m, std::int6
   const LayerShape& s = job_.shape;
   const std::int64_t channels = s.in_c / s.groups;
   const std::int64_t k = tile.k.begin + r;
+  if (s.is_gemm()) return job_.activations[(tile.m.begin + m) * s.in_c + tile.group * channels + k];
   const std::int64_t ci = k % channels, kernel_x = k / channels % s.kernel_w,
                      kernel_y = k / channels / s.kernel_w;
   const std::int64_t position = tile.m.begin + m;

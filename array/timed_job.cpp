@@ -80,14 +80,16 @@ TimedJob::TimedJob(std::shared_ptr<const faults::ChipTiming> timing, const confi
                "weight_errors", weights_);
   if (!activations_.empty()) job_.activations = activations_.data();
   if (!weights_.empty()) job_.weights = weights_.data();
-  output_flips_ = faults::flipped_values(timing_->random.output_rate, s.outputs(), 32,
-                                         common::RandomStream(key_, "output_errors"));
+  if (timing_->random.output_rate > 0)
+    output_flips_ = faults::flipped_values(timing_->random.output_rate, s.outputs(), 32,
+                                           common::RandomStream(key_, "output_errors"));
   counts.flipped_bits += faults::flipped_bits(output_flips_);
   feed_ = TileFeed(job_, tiling_);
 }
 
 void TimedJob::flip_operand(std::span<const std::int8_t> values, double rate, const char* purpose,
                             std::vector<std::int8_t>& copy) {
+  if (!(rate > 0)) return;
   const std::vector<faults::FlippedValue> flips =
       faults::flipped_values(rate, std::ssize(values), pe::kOperandBits, common::RandomStream(key_, purpose));
   if (flips.empty()) return;

@@ -127,6 +127,8 @@ std::int32_t TimedLayer::change(const TileFeed& feed, const TokenBlock& block, c
   auto pe = column.pes.begin();
   auto flip = flips.begin();
   for (int r = 0; r < context_.array.rows; ++r) {
+    // Below, clean PEs add the same to both.
+    if (flip == flips.end() && pe == column.pes.end()) break;
     const AlteredRow* altered = column.find_altered(r);
     const std::int8_t edge = feed.activation(block.work(), flips.front().position, r);
     const std::int8_t activation = altered != nullptr ? altered->apply(edge) : edge;

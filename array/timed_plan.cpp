@@ -31,6 +31,7 @@ void settle(TimedColumn& column, const FaultPlan& plan, int accumulator_bits) {
 }  // namespace
 
 const AlteredRow* TimedColumn::find_altered(int row) const {
+  if (altered.empty()) return nullptr;
   const auto found = std::ranges::lower_bound(altered, row, {}, &AlteredRow::row);
   return found != altered.end() && found->row == row ? &*found : nullptr;
 }

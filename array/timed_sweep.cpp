@@ -35,6 +35,25 @@ void add_pairs(const std::int32_t* activations, const std::int32_t* weights, std
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(psums + i * kLanes), sum[i]);
 }
 
+// The same for two groups.
+[[gnu::target("avx512f,avx512vnni")]] void add_pairs_avx512(const std::int32_t* first,
+                                                            const std::int32_t* second,
+                                                            const std::int32_t* weights, std::int64_t pairs,
+                                                            std::int32_t* psums) {
+  constexpr int kLanes = 16, kVectors = static_cast<int>(kTokenWidth) / kLanes;
+  __m512i sum[2 * kVectors];
+  for (int i = 0; i < 2 * kVectors; ++i) sum[i] = _mm512_loadu_si512(psums + i * kLanes);
+  for (std::int64_t p = 0; p < pairs; ++p) {
+    const __m512i weight = _mm512_set1_epi32(weights[p]);
+    for (int i = 0; i < kVectors; ++i) {
+      const std::int64_t at = p * kTokenWidth + i * kLanes;
+      sum[i] = _mm512_dpwssd_epi32(sum[i], weight, _mm512_loadu_si512(first + at));
+      sum[kVectors + i] = _mm512_dpwssd_epi32(sum[kVectors + i], weight, _mm512_loadu_si512(second + at));
+    }
+  }
+  for (int i = 0; i < 2 * kVectors; ++i) _mm512_storeu_si512(psums + i * kLanes, sum[i]);
+}
+
 // The same without intrinsics.
 void add_pairs_portable(const std::int32_t* activations, const std::int32_t* weights, std::int64_t pairs,
                         std::int32_t* psums) {
@@ -156,7 +175,12 @@ void TimedSweep::add_products(const Column& column, int begin, int end) {
     words_.push_back(pair_word(weight_in_run(2 * p), weight_in_run(2 * p + 1)));
   const auto add = context_.isa == Isa::portable ? add_pairs_portable : add_pairs;
   // Beyond the stream the last group's words are zero, so that idle cycles stay as they are.
-  for (std::int64_t g = 0; g < block.groups(); ++g)
+  std::int64_t g = 0;
+  if (context_.isa == Isa::avx512)
+    for (; g + 2 <= block.groups(); g += 2)
+      add_pairs_avx512(block.words(g, first), block.words(g + 1, first), words_.data(), pairs,
+                       column.psums + g * kTokenWidth);
+  for (; g < block.groups(); ++g)
     add(block.words(g, first), words_.data(), pairs, column.psums + g * kTokenWidth);
 }
 

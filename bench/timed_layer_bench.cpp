@@ -80,9 +80,45 @@ void run(benchmark::State& state, std::int64_t m, double share, bool netlist) {
   state.counters["late_share"] = static_cast<double>(late) / cycles;
 }
 
+// Random flips of psums at `rate`; below 0: none, and no timing at all.
+void run_random(benchmark::State& state, double rate) {
+  common::ThreadPool pool(1);
+  configs::ArrayConfig config;
+  config.rows = config.cols = kSide;
+  array::FunctionalEngine engine(config, configs::ConvolutionMapping::im2col, &pool);
+  const array::LayerShape shape = array::gemm_shape(4096, kSide, kSide);
+  const auto a = operands(shape.activation_bytes(), "activations", true),
+             w = operands(shape.weight_bytes(), "weights", false);
+  std::vector<std::int32_t> out(static_cast<std::size_t>(shape.outputs()));
+  const array::LayerJob given{shape, a.data(), w.data(), out.data()};
+  auto timing = std::make_shared<faults::ChipTiming>();
+  timing->rows = timing->cols = kSide;
+  timing->random.psum_rate = rate;
+  const array::Tiling tiling = array::make_tiling(shape, kSide, kSide, configs::ConvolutionMapping::im2col);
+  std::int64_t flipped = 0;
+  for (auto _ : state) {
+    if (rate < 0) {
+      engine.run(given);
+      continue;
+    }
+    array::TimedJob job(timing, config, given, tiling);
+    engine.run(job);
+    flipped = job.counted().flipped_bits;
+  }
+  state.counters["flipped_bits"] = static_cast<double>(flipped);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  benchmark::RegisterBenchmark("engine_without_timing/m_4096", [](benchmark::State& state) {
+    run_random(state, -1);
+  })->Unit(benchmark::kMillisecond);
+  for (const double rate : {1e-9, 1e-6})
+    benchmark::RegisterBenchmark(
+        (std::string("random_psums/rate_") + (rate < 1e-8 ? "1e-9" : "1e-6") + "/m_4096").c_str(),
+        [rate](benchmark::State& state) { run_random(state, rate); })
+        ->Unit(benchmark::kMillisecond);
   for (const bool netlist : {false, true})
     for (const double share : {0.001, 0.1, 1.0})
       for (const std::int64_t m : {64, 1000}) {

@@ -103,7 +103,7 @@ TEST(MemoryTiming, errors_are_the_same_on_every_device_and_take_no_time) {
     SCOPED_TRACE(fmt::format("case {}: {}", number, c.text));
     const auto platform = [&](Fidelity fidelity) {
       return device_tells(c, true, number, [&] {
-        return std::make_unique<sim::TlmAccelerator>(c.chip, fidelity, nullptr, kMemory, number % 2 == 0);
+        return std::make_unique<sim::TlmAccelerator>(c.chip, fidelity, nullptr, kMemory);
       });
     };
     const auto direct = [&](bool errs, int threads) {

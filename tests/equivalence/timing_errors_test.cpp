@@ -260,11 +260,15 @@ TimingCase netlist_case(std::uint64_t number, const std::shared_ptr<const faults
                                       test::BypassKind::partial, 32);
   c.chunk = random.below(2) == 0 ? 0 : up_to(c.base.shape.m());
   c.timing = random_timing(random, c.base.array);
+  c.timing->at_risk.clear();
+  for (int pe = 0; pe < c.base.array.rows * c.base.array.cols; ++pe)
+    c.timing->at_risk.push_back(
+        {pe / c.base.array.cols, pe % c.base.array.cols, static_cast<int>(random.below(3))});
   // Period 1.0 in bin 0, then down to 0.5 of Tmin.
   const double tmin = faults::slowest_path_ps(*netlist);
   c.timing->model = std::make_shared<faults::NetlistModel>(
       netlist, 50,
-      std::vector<double>{tmin, random.uniform(0.75, 0.95) * tmin, random.uniform(0.5, 0.75) * tmin});
+      std::vector<double>{tmin, random.uniform(0.6, 0.9) * tmin, random.uniform(0.5, 0.6) * tmin});
   c.base.text = fmt::format("netlist case {}: {}x{} array, M {}, K {}, N {}", number, c.base.array.rows,
                             c.base.array.cols, c.base.shape.m(), c.base.shape.k(), c.base.shape.n());
   return c;
@@ -301,7 +305,7 @@ TEST(NetlistTimingErrors, agree_in_every_bit_and_count_on_every_instruction_set)
     }
     late += std::strtoll(first.c_str(), nullptr, 10);
   }
-  EXPECT_GT(late, 100);
+  EXPECT_GT(late, 50);
 }
 
 TEST(NetlistTimingErrors, none_at_the_slowest_paths_period) {
