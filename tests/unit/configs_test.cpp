@@ -31,6 +31,75 @@ class Configs : public testing::Test {
   test::TemporaryFolder folder_;
 };
 
+TEST_F(Configs, TimingHasItsValuesAndDefaults) {
+  const std::string pe = std::string(KINTSUGI_SOURCE_DIR) + "/configs/pes/pe_ripple.pe";
+  const std::string head = "chip:\n  array: {rows: 3, cols: 5}\n  clock_mhz: 12.5\n  timing: ";
+  const ChipConfig defaults = read_chip(write(head + "{model: netlist, netlist: pe_ripple}\n"));
+  const TimingConfig& plain = *defaults.timing;
+  EXPECT_TRUE(fs::equivalent(std::get<NetlistTiming>(plain.model).netlist, pe));
+  EXPECT_EQ(std::get<NetlistTiming>(plain.model).step_ps, 50);
+  EXPECT_TRUE(std::get<NetlistTiming>(plain.model).tmin_at_clock);
+  EXPECT_EQ(std::get<NetlistTiming>(plain.model).guard_band, 0.1);
+  EXPECT_EQ(std::get<NetlistTiming>(plain.model).fitted, FittedPe::slowest);
+  EXPECT_EQ(plain.mitigation, TimingMitigation::none);
+  EXPECT_FALSE(plain.scaling.nominal_v || plain.scaling.nominal_c || plain.scaling.threshold_v);
+  EXPECT_EQ(plain.scaling.alpha, 1.3);
+  EXPECT_TRUE(std::holds_alternative<std::monostate>(plain.variation));
+  EXPECT_EQ(plain.ageing_factor, 1);
+  EXPECT_EQ(plain.nominal_clock_mhz, 12.5);
+  EXPECT_EQ(defaults.clock_mhz, 12.5);
+
+  const ChipConfig given =
+      read_chip(write(
+          head + "{model: netlist, netlist: pes/a.pe, step_ps: 25, guard_band: 0.2, fit: typical_pe, "
+                 "mitigation: te_drop, ageing_factor: 1.05,\n"
+                 "    scaling: {nominal_v: 1, nominal_c: 60, threshold_v: 0.3, alpha: 1.5},\n"
+                 "    variation: {seed: 7, vth_sigma: 0.05, systematic_share: 0.25, correlation_range: 0.1, "
+                 "leff_sigma_ratio: 0.6},\n"
+                 "    operating_point: {frequency_mhz: 20, voltage_v: 0.9, temperature_c: 85}}\n"));
+  const TimingConfig& full = *given.timing;
+  EXPECT_EQ(std::get<NetlistTiming>(full.model).netlist, folder_.path() / "pes/a.pe");
+  EXPECT_EQ(std::get<NetlistTiming>(full.model).step_ps, 25);
+  EXPECT_EQ(std::get<NetlistTiming>(full.model).guard_band, 0.2);
+  EXPECT_EQ(std::get<NetlistTiming>(full.model).fitted, FittedPe::typical);
+  EXPECT_EQ(full.mitigation, TimingMitigation::te_drop);
+  EXPECT_EQ(full.ageing_factor, 1.05);
+  EXPECT_EQ(full.scaling.nominal_v, 1);
+  EXPECT_EQ(full.scaling.nominal_c, 60);
+  EXPECT_EQ(full.scaling.threshold_v, 0.3);
+  EXPECT_EQ(full.scaling.alpha, 1.5);
+  const auto& variation = std::get<SampledVariation>(full.variation);
+  EXPECT_EQ(variation.seed, 7);
+  EXPECT_EQ(variation.vth_sigma, 0.05);
+  EXPECT_EQ(variation.systematic_share, 0.25);
+  EXPECT_EQ(variation.correlation_range, 0.1);
+  EXPECT_EQ(variation.leff_sigma_ratio, 0.6);
+  EXPECT_EQ(full.operating_point.voltage_v, 0.9);
+  EXPECT_EQ(full.operating_point.temperature_c, 85);
+  // The chip runs at the operating point's clock; the file's stays the nominal one.
+  EXPECT_EQ(given.clock_mhz, 20);
+  EXPECT_EQ(full.nominal_clock_mhz, 12.5);
+
+  const ChipConfig faster = at_frequency(given, 30);
+  EXPECT_EQ(faster.clock_mhz, 30);
+  EXPECT_EQ(faster.timing->operating_point.frequency_mhz, 30);
+  EXPECT_EQ(faster.timing->operating_point.voltage_v, 0.9);
+  EXPECT_EQ(faster.timing->nominal_clock_mhz, 12.5);
+  OperatingPointConfig hot;
+  hot.temperature_c = 110;
+  EXPECT_EQ(at_point(given, hot).timing->operating_point.temperature_c, 110);
+  EXPECT_EQ(at_point(given, hot).clock_mhz, 20);
+  EXPECT_EQ(at_frequency(ChipConfig(), 5).clock_mhz, 5);
+  EXPECT_THROW(at_point(ChipConfig(), hot), std::invalid_argument);
+
+  const ChipConfig table = read_chip(write(
+      head + "{model: table, table: t.csv, seed: 3, guard_band: 0.3, variation: {delay_map: d.csv}}\n"));
+  EXPECT_EQ(std::get<TableTiming>(table.timing->model).table, folder_.path() / "t.csv");
+  EXPECT_EQ(std::get<TableTiming>(table.timing->model).guard_band, 0.3);
+  EXPECT_EQ(std::get<MeasuredVariation>(table.timing->variation).delay_map, folder_.path() / "d.csv");
+  EXPECT_EQ(table.timing->seed, 3);
+}
+
 TEST_F(Configs, ChipHasItsValuesAndDefaults) {
   const ChipConfig given =
       read_chip(write("chip:\n  name: x\n  array: {rows: 3, cols: 5, accumulator_bits: 24, "
@@ -184,7 +253,7 @@ TEST_F(Configs, AnOverridesProblemIsLocatedAtTheOverride) {
   EXPECT_THAT(problem("chip.array.row=4"), HasSubstr("--set chip.array.row=4: error: unknown key 'row'"));
   EXPECT_THAT(problem("chip.array.rows=[4]"),
               HasSubstr("--set chip.array.rows=[4]: error: 'rows' must be an integer"));
-  EXPECT_THAT(problem("chip.timing.x=4"), HasSubstr("--set chip.timing.x=4: error: unknown key 'timing'"));
+  EXPECT_THAT(problem("chip.wiring.x=4"), HasSubstr("--set chip.wiring.x=4: error: unknown key 'wiring'"));
   EXPECT_THAT(problem("chip.array={rows: 4}"),
               HasSubstr("--set chip.array={rows: 4}: error: 'chip.array' needs"));
   EXPECT_THAT(problem("chip.array.rows.x=4"), HasSubstr("has no keys"));
