@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, builds and runs every test; ctest's summary is the last thing printed. Options go to ctest:
-#   scripts/test.sh -L unit        only one label (unit, equivalence, property, golden, bad_input, cli)
+#   scripts/test.sh -L unit        only one label (unit, equivalence, property, golden, bad_input, cli, bench)
 #   scripts/test.sh -LE slow       all but the slow ones
 set -euo pipefail
 cd "$(dirname "$0")/.."
