@@ -14,7 +14,9 @@
 #include <string>
 
 #include "common/files.h"
+#include "common/random.h"
 #include "faults/delay_map.h"
+#include "faults/netlist_model.h"
 #include "faults/timed_netlist.h"
 #include "tests/support/input_error.h"
 #include "tests/support/temporary_folder.h"
@@ -26,6 +28,32 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 const std::string kPe = std::string(KINTSUGI_SOURCE_DIR) + "/configs/pes/pe_ripple.pe";
+
+// What a bin captures wrongly, for a fixed stream of inputs.
+std::vector<std::uint32_t> words_of(const TimingModel& model, int bin) {
+  common::RandomStream random(1, "inputs of a PE");
+  constexpr std::size_t kCount = 4096;
+  std::vector<std::int8_t> activations, weights;
+  std::vector<std::int32_t> psums;
+  for (std::size_t i = 0; i <= kCount; ++i) {
+    activations.push_back(static_cast<std::int8_t>(random.below(128)));
+    weights.push_back(static_cast<std::int8_t>(static_cast<int>(random.below(256)) - 128));
+    psums.push_back(static_cast<std::int32_t>(random.below(20000)) - 10000);
+  }
+  const std::vector<std::uint64_t> keys(kCount, 0);
+  PeCycles cycles;
+  cycles.count = kCount;
+  cycles.activation_before = activations.data();
+  cycles.activation = activations.data() + 1;
+  cycles.weight_before = weights.data();
+  cycles.weight = weights.data() + 1;
+  cycles.psum_before = psums.data();
+  cycles.psum = psums.data() + 1;
+  cycles.key = keys.data();
+  std::vector<std::uint32_t> errors(kCount);
+  model.evaluate(bin, 1, cycles, errors.data());
+  return errors;
+}
 
 class ChipSpeeds : public testing::Test {
  protected:
@@ -88,7 +116,8 @@ TEST_F(ChipSpeeds, FitsTheSlowestPeOrTheTypicalOne) {
   EXPECT_EQ(std::pair(worst[2].row, worst[2].col), std::pair(0, 0));  // the first of three equals
 }
 
-// Effective periods T/k of 1/1.2 and 1/1.5 of Tmin, rounded down to half a percent.
+// Effective periods T/k of 1/1.2 and 1/1.5 of Tmin, rounded down to a percent: 40 bins of half a percent
+// would not reach.
 TEST_F(ChipSpeeds, PutsPesAtRiskIntoBins) {
   write_factors({1, 1.2, 0.8, 1, 1.5, 1.2003});
   const ChipSpeed speed(chip("guard_band: 0, fit: typical_pe, variation: {delay_map: map.csv}"));
@@ -103,6 +132,16 @@ TEST_F(ChipSpeeds, PutsPesAtRiskIntoBins) {
   ASSERT_TRUE(timing->model);
   EXPECT_EQ(timing->model->accumulator_bits(), 32);
   EXPECT_FALSE(timing->harmless());
+
+  // What the bins capture is what the netlist does at these periods.
+  const auto netlist = std::make_shared<const TimedNetlist>(read_timed_netlist(kPe));
+  const double tmin = slowest_path_ps(*netlist);
+  const NetlistModel expected(netlist, 50, {0.66 * tmin, 0.83 * tmin, 0.67 * tmin, 0.84 * tmin});
+  EXPECT_EQ(words_of(*timing->model, 0), words_of(expected, 0));
+  EXPECT_EQ(words_of(*timing->model, 1), words_of(expected, 1));
+  // Which is not what it does a bin later.
+  EXPECT_NE(words_of(expected, 0), words_of(expected, 2));
+  EXPECT_NE(words_of(expected, 1), words_of(expected, 3));
 }
 
 TEST_F(ChipSpeeds, NeedsFewBinsForALargeChip) {
