@@ -3,14 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/arithmetic.h"
+
 namespace kintsugi::array {
-namespace {
-
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
-
-}  // namespace
 
 TileSupply::TileSupply(const configs::MemoryConfig& memory)
     : memory_(memory), slot_free_(static_cast<std::size_t>(memory.weight_fifo_tiles), 0) {}
@@ -62,7 +57,8 @@ std::optional<std::int64_t> TileSupply::activations_from(std::int64_t tile) cons
   const std::int64_t block = plan_->block_of(tile), needed = plan_->activations_needed(block);
   if (channel(Kind::activations).completed < needed) return std::nullopt;
   const std::int64_t m = plan_->m_of(block).count;
-  const std::int64_t read = divide_up(m * plan_->k_of(tile).count, memory_.unified_buffer.bytes_per_cycle);
+  const std::int64_t read =
+      common::divide_up(m * plan_->k_of(tile).count, memory_.unified_buffer.bytes_per_cycle);
   const std::int64_t there = needed > 0 ? fetched_[static_cast<std::size_t>(needed - 1)] : start_;
   return std::max({port_free_, stream_begin_, there}) + std::max<std::int64_t>(0, read - m);
 }
@@ -90,7 +86,8 @@ void TileSupply::load_ended(std::int64_t tile, std::int64_t cycle) {
 
 void TileSupply::stream_begun(std::int64_t tile, std::int64_t cycle) {
   const std::int64_t m = plan_->m_of(plan_->block_of(tile)).count;
-  const std::int64_t read = divide_up(m * plan_->k_of(tile).count, memory_.unified_buffer.bytes_per_cycle);
+  const std::int64_t read =
+      common::divide_up(m * plan_->k_of(tile).count, memory_.unified_buffer.bytes_per_cycle);
   // Reading began so long before activations_from().
   port_free_ = activations_from(tile).value() - std::max<std::int64_t>(0, read - m) + read;
   stream_begin_ = cycle;
@@ -116,9 +113,10 @@ std::optional<TileSupply::Drain> TileSupply::settle(std::int64_t cycle) {
   }
   draining_ = true;
   drain_begin_ = cycle;
-  return Drain{block, std::max({divide_up(plan_->elements(block), memory_.activation_unit_width),
-                                divide_up(plan_->output_bytes(block), memory_.unified_buffer.bytes_per_cycle),
-                                std::int64_t{1}})};
+  return Drain{
+      block, std::max({common::divide_up(plan_->elements(block), memory_.activation_unit_width),
+                       common::divide_up(plan_->output_bytes(block), memory_.unified_buffer.bytes_per_cycle),
+                       std::int64_t{1}})};
 }
 
 void TileSupply::drained(std::int64_t block, std::int64_t cycle) {

@@ -4,14 +4,11 @@
 
 #include <algorithm>
 
+#include "common/arithmetic.h"
 #include "common/diagnostics.h"
 
 namespace kintsugi::array {
 namespace {
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
 
 DeviceAddress working_space(const VectorLaunch& launch) {
   return kBufferBase + launch.buffer_offset;
@@ -48,8 +45,8 @@ VectorPass::VectorPass(const VectorLaunch& launch, const configs::ChipConfig& ch
         "it; give the chip a larger 'memory: unified_buffer: size_kib', or the layer 'unit: host'",
         elements_, space));
   const std::int64_t port = chip.memory->unified_buffer.bytes_per_cycle;
-  pass_cycles_ = std::max({divide_up(elements_, chip.memory->activation_unit_width),
-                           divide_up(operands_ * elements_, port), std::int64_t{1}});
+  pass_cycles_ = std::max({common::divide_up(elements_, chip.memory->activation_unit_width),
+                           common::divide_up(operands_ * elements_, port), std::int64_t{1}});
 }
 
 Traffic VectorPass::traffic() const {

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "array/im2col.h"
+#include "common/arithmetic.h"
 
 namespace kintsugi::array {
 
@@ -17,9 +18,7 @@ constexpr std::int64_t kPanel = PackedWeights::kPanel;
 // transposed and its sums transposed back.
 constexpr double kChainCost = 1.3;
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
+using common::divide_up;
 
 // Rows [begin, begin + count) of a group's GEMM, gathered where the layer is a convolution.
 struct Rows {
@@ -62,7 +61,7 @@ void VnniLayer::choose(const LayerContext& context) {
     const auto panel = std::span(chained_).subspan(p * kPanel, std::min(kPanel, N - p * kPanel));
     const auto chains = std::ranges::count(panel, 1),
                products = static_cast<std::ptrdiff_t>(panel.size()) - chains;
-    const double whole = static_cast<double>(ceil_div(static_cast<std::int64_t>(panel.size()), 16) * 16);
+    const double whole = static_cast<double>(divide_up(static_cast<std::int64_t>(panel.size()), 16) * 16);
     if (chains > 0 && static_cast<double>(products) * kChainCost < whole)
       std::ranges::fill(panel, 1);
     else
@@ -146,10 +145,10 @@ void VnniLayer::run(const LayerContext& context, const LayerJob& job,
   std::int64_t rows = std::min(tiling_.k_tiles.size() > 1 ? kMostOfTiles
                                : far                      ? kMostOfFarCode
                                                           : kMost,
-                               ceil_div(m, context.threads()));
+                               divide_up(m, context.threads()));
   if (!shape_.is_gemm()) rows = std::min(rows, kGatherBytes / shape_.k());
-  rows = std::max<std::int64_t>(1, ceil_div(rows, kVnniPositions)) * kVnniPositions;
-  context.for_each(ceil_div(m, rows), [&](std::int64_t block) {
+  rows = std::max<std::int64_t>(1, divide_up(rows, kVnniPositions)) * kVnniPositions;
+  context.for_each(divide_up(m, rows), [&](std::int64_t block) {
     scratch.with([&](VnniScratch& mine) {
       run_chains(context, job, block * rows, std::min(rows, m - block * rows), mine);
     });
@@ -162,8 +161,8 @@ void VnniLayer::run_products(const LayerContext& context, const LayerJob& job,
   const auto blocks = [&](std::int64_t all, std::int64_t bytes_each, std::int64_t unit, const auto& body) {
     constexpr std::int64_t kBytes = 1 << 18;  // of activations
     std::int64_t each = std::max<std::int64_t>(1, kBytes / std::max<std::int64_t>(1, bytes_each));
-    each = ceil_div(std::min(each, ceil_div(all, threads)), unit) * unit;
-    context.for_each(ceil_div(all, each), [&](std::int64_t b) {
+    each = divide_up(std::min(each, divide_up(all, threads)), unit) * unit;
+    context.for_each(divide_up(all, each), [&](std::int64_t b) {
       scratch.with([&](VnniScratch& mine) { body(b * each, std::min(each, all - b * each), mine); });
     });
   };
@@ -214,7 +213,7 @@ void VnniLayer::run_narrow_products(const LayerContext& context, const LayerJob&
 void VnniLayer::run_chains(const LayerContext& context, const LayerJob& job, std::int64_t begin,
                            std::int64_t count, VnniScratch& scratch) const {
   const std::size_t k_tiles = tiling_.k_tiles.size();
-  const std::int64_t stride = ceil_div(count, kVnniPositions) * kVnniPositions;
+  const std::int64_t stride = divide_up(count, kVnniPositions) * kVnniPositions;
   constexpr std::int64_t kStored = 16 / ChainCode::kColumns;  // groups whose sums are stored together
   for (std::int64_t g = 0; g < shape_.groups; ++g) {
     const Rows rows = gather(job.shape, job.activations, g, begin, count, scratch.rows);
