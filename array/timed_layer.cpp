@@ -142,7 +142,7 @@ std::int32_t TimedLayer::change(const TileFeed& feed, const TokenBlock& block, c
     sound = pe::evaluate(hooks, bypass, weight, activation, sound, bits).psum;
     flipped = pe::evaluate(hooks, bypass, weight, activation, flipped, bits, {0, false, mask}).psum;
   }
-  return pe::wrapping_add(flipped, -sound, 32);
+  return wrapping_difference(flipped, sound);
 }
 
 }  // namespace kintsugi::array

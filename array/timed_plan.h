@@ -32,6 +32,11 @@ struct AlteredRow {
   }
 };
 
+// a − b modulo 2^32.
+constexpr std::int32_t wrapping_difference(std::int32_t a, std::int32_t b) {
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) - static_cast<std::uint32_t>(b));
+}
+
 struct TimedColumn {
   int col = 0;
   int at_risk = 0;                  // PEs

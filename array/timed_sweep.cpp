@@ -235,7 +235,7 @@ void TimedSweep::flip_in_run(Column& column, int end) {
                               context_.accumulator_bits);
       const std::int32_t flipped =
           pe::sign_extend(static_cast<std::uint32_t>(psum) ^ flips[i].mask, context_.accumulator_bits);
-      change = array::add(change, array::add(flipped, -psum));
+      change = array::add(change, wrapping_difference(flipped, psum));
       psum = flipped;
     }
     column.psums[t] = array::add(column.psums[t], change);
