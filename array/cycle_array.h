@@ -66,6 +66,9 @@ class CycleMachine {
   PeRegisters registers(int r, int c) const;
 
  private:
+  // Of a token in entered_.
+  static constexpr std::uint8_t kValid = 1, kFirst = 2;
+
   // A stream on its way through the array, by the cycles in which its tokens entered the left edge.
   struct Stream {
     std::int64_t tile = 0;

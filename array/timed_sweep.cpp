@@ -1,9 +1,9 @@
 #include "array/timed_sweep.h"
 
-#include <immintrin.h>
-
 #include <algorithm>
 #include <utility>
+
+#include "array/token_products.h"
 
 namespace kintsugi::array {
 
@@ -14,57 +14,6 @@ constexpr std::int64_t kPad = kTokenWidth;  // psums are kept for whole groups o
 std::int32_t pair_word(std::int32_t low, std::int32_t high) {
   return static_cast<std::int32_t>((static_cast<std::uint32_t>(low) & 0xffffu) |
                                    static_cast<std::uint32_t>(high) << 16);
-}
-
-// psums += Σ over pairs of rows, for one group of tokens, which stays in registers.
-void add_pairs(const std::int32_t* activations, const std::int32_t* weights, std::int64_t pairs,
-               std::int32_t* psums) {
-  constexpr int kLanes = 8, kVectors = static_cast<int>(kTokenWidth) / kLanes;
-  __m256i sum[kVectors];
-  for (int i = 0; i < kVectors; ++i)
-    sum[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(psums + i * kLanes));
-  for (std::int64_t p = 0; p < pairs; ++p) {
-    const __m256i weight = _mm256_set1_epi32(weights[p]);
-    const std::int32_t* a = activations + p * kTokenWidth;
-    for (int i = 0; i < kVectors; ++i)
-      sum[i] = _mm256_add_epi32(
-          sum[i],
-          _mm256_madd_epi16(weight, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a + i * kLanes))));
-  }
-  for (int i = 0; i < kVectors; ++i)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(psums + i * kLanes), sum[i]);
-}
-
-// The same for two groups.
-[[gnu::target("avx512f,avx512vnni")]] void add_pairs_avx512(const std::int32_t* first,
-                                                            const std::int32_t* second,
-                                                            const std::int32_t* weights, std::int64_t pairs,
-                                                            std::int32_t* psums) {
-  constexpr int kLanes = 16, kVectors = static_cast<int>(kTokenWidth) / kLanes;
-  __m512i sum[2 * kVectors];
-  for (int i = 0; i < 2 * kVectors; ++i) sum[i] = _mm512_loadu_si512(psums + i * kLanes);
-  for (std::int64_t p = 0; p < pairs; ++p) {
-    const __m512i weight = _mm512_set1_epi32(weights[p]);
-    for (int i = 0; i < kVectors; ++i) {
-      const std::int64_t at = p * kTokenWidth + i * kLanes;
-      sum[i] = _mm512_dpwssd_epi32(sum[i], weight, _mm512_loadu_si512(first + at));
-      sum[kVectors + i] = _mm512_dpwssd_epi32(sum[kVectors + i], weight, _mm512_loadu_si512(second + at));
-    }
-  }
-  for (int i = 0; i < 2 * kVectors; ++i) _mm512_storeu_si512(psums + i * kLanes, sum[i]);
-}
-
-// The same without intrinsics.
-void add_pairs_portable(const std::int32_t* activations, const std::int32_t* weights, std::int64_t pairs,
-                        std::int32_t* psums) {
-  for (std::int64_t p = 0; p < pairs; ++p) {
-    const std::int32_t low = pe::sign_extend(static_cast<std::uint32_t>(weights[p]), 16),
-                       high = weights[p] >> 16;
-    const std::int32_t* a = activations + p * kTokenWidth;
-    for (std::int64_t t = 0; t < kTokenWidth; ++t)
-      psums[t] = pe::wrapping_add(
-          psums[t], low * pe::sign_extend(static_cast<std::uint32_t>(a[t]), 16) + high * (a[t] >> 16), 32);
-  }
 }
 
 std::int32_t add(std::int32_t a, std::int32_t b) {
@@ -173,15 +122,7 @@ void TimedSweep::add_products(const Column& column, int begin, int end) {
   words_.clear();
   for (int p = first; p < first + pairs; ++p)
     words_.push_back(pair_word(weight_in_run(2 * p), weight_in_run(2 * p + 1)));
-  const auto add = context_.isa == Isa::portable ? add_pairs_portable : add_pairs;
-  // Beyond the stream the last group's words are zero, so that idle cycles stay as they are.
-  std::int64_t g = 0;
-  if (context_.isa == Isa::avx512)
-    for (; g + 2 <= block.groups(); g += 2)
-      add_pairs_avx512(block.words(g, first), block.words(g + 1, first), words_.data(), pairs,
-                       column.psums + g * kTokenWidth);
-  for (; g < block.groups(); ++g)
-    add(block.words(g, first), words_.data(), pairs, column.psums + g * kTokenWidth);
+  add_to_psums(context_.isa, block, first, words_, column.psums);
 }
 
 // What rows add because the activation registers to the left alter what they see, in idle cycles too.
