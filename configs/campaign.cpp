@@ -49,20 +49,6 @@ ScheduleConfig read_schedule(Section schedule, ScheduleConfig config) {
   return config;
 }
 
-PretrainConfig read_pretrain(Section pretrain) {
-  PretrainConfig config;
-  config.weights = pretrain.optional_path("weights");
-  if (config.weights) {
-    if (pretrain.has("epochs"))
-      pretrain.error("epochs",
-                     "'epochs' says how long to train, 'weights' that nothing is to be trained; remove one");
-    return config;
-  }
-  config.epochs = pretrain.real("epochs", 0, 1e6, config.epochs);
-  config.sgd = read_sgd(pretrain, config.sgd);
-  return config;
-}
-
 ConstraintConfig read_constraint(Section constraint) {
   ConstraintConfig config;
   const bool drop = constraint.has("accuracy_drop");
@@ -173,19 +159,6 @@ PolicyConfig read_policy(Section policy) {
   return config;
 }
 
-QuantizationConfig read_quantization(Section section) {
-  QuantizationConfig config;
-  config.method = section.choice<ScaleMethod>(
-      "method", {{"minmax", ScaleMethod::minmax}, {"percentile", ScaleMethod::percentile}}, config.method);
-  if (config.method == ScaleMethod::percentile)
-    config.percentile = section.real("percentile", 50, 100, config.percentile);
-  else if (section.has("percentile"))
-    section.error("percentile",
-                  "'percentile' belongs to 'method: percentile' only; remove it or choose that method");
-  config.images = section.integer("images", 1, kAny, config.images);
-  return config;
-}
-
 std::vector<std::int64_t> read_compare(Section compare) {
   std::vector<std::int64_t> steps =
       compare.integers("fixed_steps", 0, kMostSteps, std::vector<std::int64_t>());
@@ -196,18 +169,6 @@ std::vector<std::int64_t> read_compare(Section compare) {
                                 "remove repeats",
                                 steps[i], steps[i - 1]));
   return steps;
-}
-
-int read_workers(Section executor) {
-  const std::string name = executor.text("name", "local");
-  if (name == "slurm") {
-    executor.error("name", "the slurm executor is not available yet; write 'name: local'");
-  } else if (name != "local") {
-    executor.error(
-        "name",
-        fmt::format("there is no executor '{}'; write 'name: local', the only one there is yet", name));
-  }
-  return static_cast<int>(executor.integer("workers", 1, 1024, 1));
 }
 
 }  // namespace
@@ -224,6 +185,45 @@ SgdConfig read_sgd(Section& section, const SgdConfig& defaults) {
   config.backward = section.choice<Backward>("backward", {{"f32", Backward::f32}, {"bf16", Backward::bf16}},
                                              defaults.backward);
   return config;
+}
+
+PretrainConfig read_pretrain(Section pretrain) {
+  PretrainConfig config;
+  config.weights = pretrain.optional_path("weights");
+  if (config.weights) {
+    if (pretrain.has("epochs"))
+      pretrain.error("epochs",
+                     "'epochs' says how long to train, 'weights' that nothing is to be trained; remove one");
+    return config;
+  }
+  config.epochs = pretrain.real("epochs", 0, 1e6, config.epochs);
+  config.sgd = read_sgd(pretrain, config.sgd);
+  return config;
+}
+
+QuantizationConfig read_quantization(Section section) {
+  QuantizationConfig config;
+  config.method = section.choice<ScaleMethod>(
+      "method", {{"minmax", ScaleMethod::minmax}, {"percentile", ScaleMethod::percentile}}, config.method);
+  if (config.method == ScaleMethod::percentile)
+    config.percentile = section.real("percentile", 50, 100, config.percentile);
+  else if (section.has("percentile"))
+    section.error("percentile",
+                  "'percentile' belongs to 'method: percentile' only; remove it or choose that method");
+  config.images = section.integer("images", 1, kAny, config.images);
+  return config;
+}
+
+int read_executor_workers(Section executor) {
+  const std::string name = executor.text("name", "local");
+  if (name == "slurm") {
+    executor.error("name", "the slurm executor is not available yet; write 'name: local'");
+  } else if (name != "local") {
+    executor.error(
+        "name",
+        fmt::format("there is no executor '{}'; write 'name: local', the only one there is yet", name));
+  }
+  return static_cast<int>(executor.integer("workers", 1, 1024, 1));
 }
 
 CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides& overrides) {
@@ -253,7 +253,8 @@ CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides&
   if (auto policy = campaign.optional_section("policy")) config.policy = read_policy(*policy);
   if (auto compare = campaign.optional_section("compare"))
     config.compare_fixed_steps = read_compare(*compare);
-  if (auto executor = campaign.optional_section("executor")) config.workers = read_workers(*executor);
+  if (auto executor = campaign.optional_section("executor"))
+    config.workers = read_executor_workers(*executor);
   yaml.finish();
   return config;
 }

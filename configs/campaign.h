@@ -119,5 +119,10 @@ CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides&
 
 // Reads the keys of SgdConfig from a section; shared with `kintsugi train`'s campaign-free defaults.
 SgdConfig read_sgd(Section& section, const SgdConfig& defaults);
+// Sections that every kind of campaign has: `pretrain`, `quantization`, and `executor`, of which the number
+// of workers is returned.
+PretrainConfig read_pretrain(Section pretrain);
+QuantizationConfig read_quantization(Section section);
+int read_executor_workers(Section executor);
 
 }  // namespace kintsugi::configs

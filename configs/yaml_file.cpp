@@ -12,7 +12,8 @@
 namespace kintsugi::configs {
 namespace {
 
-const std::vector<std::string> kKinds = {"chip", "network", "workload", "campaign", "suite", "fault_map"};
+const std::vector<std::string> kKinds = {"chip",      "network", "workload", "campaign",
+                                         "overclock", "suite",   "fault_map"};
 
 common::Location location_of(const YAML::Mark& mark, const std::string& file) {
   if (mark.is_null() || mark.line < 0) return {file};
@@ -303,9 +304,9 @@ YamlFile::YamlFile(const std::filesystem::path& file, const std::string& kind, c
   if (!top.IsDefined()) {
     diagnostics.error(
         location_of(document, impl_->name),
-        fmt::format("this is not a {} file: its top-level key should be '{}' and is {}; give a {} "
+        fmt::format("this is not {0} {1} file: its top-level key should be '{1}' and is {2}; give {0} {1} "
                     "file or correct the key",
-                    kind, kind, found_key(document), kind));
+                    kind == "overclock" ? "an" : "a", kind, found_key(document)));
     diagnostics.throw_if_any();
   }
   if (!top.IsMap()) {

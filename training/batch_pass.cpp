@@ -115,7 +115,7 @@ float* BatchPass::z_at(std::vector<float>& buffer, const StageState& state, cons
 }
 
 double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labels,
-                      const DropoutSource& dropout) {
+                      const StepRandom& step_random) {
   if (chip_) {
     q_scale_.front() = chip_->input_scale(0);
     chip_->quantize(x_.front(), q_scale_.front(), q_.front());
@@ -125,12 +125,12 @@ double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labe
   }
   for (std::size_t s = 0; s < stages_.size(); ++s) {
     if (stages_[s].stage->on_chip()) {
-      forward_gemm(s, parameters);
+      forward_gemm(s, parameters, step_random);
     } else {
       forward_host(s);
     }
     prepare_affine(s, parameters);
-    finish_stage(s, dropout);
+    finish_stage(s, step_random);
   }
 
   double loss = 0;
@@ -151,7 +151,7 @@ double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labe
   return loss * weight;
 }
 
-void BatchPass::forward_gemm(std::size_t s, const Parameters& parameters) {
+void BatchPass::forward_gemm(std::size_t s, const Parameters& parameters, const StepRandom& step_random) {
   StageState& state = stages_[s];
   const std::size_t input = state.operands.front().value;
   const Tensor<float>& weight = parameters.at(state.weight);
@@ -162,6 +162,7 @@ void BatchPass::forward_gemm(std::size_t s, const Parameters& parameters) {
     return;
   }
   state.gemm->forward(weight.data.data(), x_[input].data(), state.z.data());
+  if (step_random.output_noise > 0) add_noise(s, step_random);
   if (!normalises) return;
   moments_.resize(shards_.size());
   pool_->parallel_for(static_cast<std::int64_t>(shards_.size()), [&](std::int64_t i) {
@@ -170,6 +171,27 @@ void BatchPass::forward_gemm(std::size_t s, const Parameters& parameters) {
   });
   state.moments.reset(state.window.channels);
   for (const ColumnMoments& part : moments_) state.moments.join(part);
+}
+
+// Before anything else looks at the results, as an erring accelerator would leave them.
+void BatchPass::add_noise(std::size_t s, const StepRandom& step_random) {
+  StageState& state = stages_[s];
+  const auto shards = static_cast<std::int64_t>(shards_.size());
+  const auto part = [&](std::int64_t i) {
+    return std::span(state.z).subspan(shards_[i].begin * state.stage->gemm_out.count(),
+                                      shards_[i].count * state.stage->gemm_out.count());
+  };
+  std::vector<double> squares(shards_.size());
+  pool_->parallel_for(shards, [&](std::int64_t i) {
+    for (const float z : part(i)) squares[i] += static_cast<double>(z) * z;
+  });
+  double sum = 0;
+  for (const double square : squares) sum += square;
+  const double sigma = step_random.output_noise * std::sqrt(sum / static_cast<double>(state.z.size()));
+  pool_->parallel_for(shards, [&](std::int64_t i) {
+    common::RandomStream random = step_random.of("noise", state.stage->name, i);
+    for (float& z : part(i)) z += static_cast<float>(sigma * random.normal());
+  });
 }
 
 // What turns z into the values before ReLU, per channel: alpha·z + beta.
@@ -204,7 +226,7 @@ void BatchPass::prepare_affine(std::size_t s, Parameters& parameters) {
   }
 }
 
-void BatchPass::finish_stage(std::size_t s, const DropoutSource& dropout) {
+void BatchPass::finish_stage(std::size_t s, const StepRandom& step_random) {
   const StageState& state = stages_[s];
   const Stage& stage = *state.stage;
   if (chip_ && !state.last) {
@@ -214,8 +236,7 @@ void BatchPass::finish_stage(std::size_t s, const DropoutSource& dropout) {
   }
   std::vector<std::optional<common::RandomStream>> random(shards_.size());
   for (std::size_t i = 0; stage.dropout > 0 && i < shards_.size(); ++i) {
-    random[i].emplace(dropout.seed, dropout.stream + "/dropout/" + stage.name,
-                      static_cast<std::uint64_t>(dropout.step * kShards) + i);
+    random[i] = step_random.of("dropout", stage.name, static_cast<std::int64_t>(i));
   }
   for_each_block(s, [&](std::int64_t shard, const Shard& images) {
     finish_images(s, images, random[shard] ? &*random[shard] : nullptr);

@@ -32,11 +32,18 @@
 
 namespace kintsugi::training {
 
-// Where dropout takes its random numbers from: stream (seed, stream + "/dropout/" + layer, step and shard).
-struct DropoutSource {
+// Where a step takes its random numbers from: streams (seed, stream + "/dropout/" + layer, step and shard),
+// and
+// "/noise/" for noise on the results of GEMMs, in units of their root mean square over the batch.
+struct StepRandom {
   std::uint64_t seed = 0;
   std::string stream;
   std::int64_t step = 0;
+  double output_noise = 0;  // in a float forward pass only
+
+  common::RandomStream of(const std::string& purpose, const std::string& layer, std::int64_t shard) const {
+    return {seed, stream + "/" + purpose + "/" + layer, static_cast<std::uint64_t>(step * kShards + shard)};
+  }
 };
 
 class BatchPass {
@@ -53,7 +60,7 @@ class BatchPass {
 
   // Returns the batch's mean loss; updates running statistics of batch-norm in `parameters`.
   double run(workloads::Parameters& parameters, std::span<const std::int32_t> labels,
-             const DropoutSource& dropout);
+             const StepRandom& step_random);
 
   // Of the last run. One tensor per trainable parameter, in its shape.
   const workloads::Parameters& gradients() const { return gradients_; }
@@ -93,10 +100,11 @@ class BatchPass {
 
   void add_stage(const workloads::Stage& stage, bool last);
   void plan_gradients();
-  void forward_gemm(std::size_t s, const workloads::Parameters& parameters);
+  void forward_gemm(std::size_t s, const workloads::Parameters& parameters, const StepRandom& step_random);
+  void add_noise(std::size_t s, const StepRandom& step_random);
   void forward_host(std::size_t s);
   void prepare_affine(std::size_t s, workloads::Parameters& parameters);
-  void finish_stage(std::size_t s, const DropoutSource& dropout);
+  void finish_stage(std::size_t s, const StepRandom& step_random);
   void finish_images(std::size_t s, const Shard& images, common::RandomStream* random);
   void round_before_average(std::size_t s, const Shard& images);
   void round_results(std::size_t s, const Shard& images, const float* y);

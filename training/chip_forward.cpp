@@ -47,12 +47,33 @@ ChipForward::ChipForward(const workloads::Network& network, std::int64_t batch, 
   const auto aligned = [](std::int64_t bytes) { return (bytes + 63) / 64 * 64; };
   weights_ = aligned(in);
   output_ = weights_ + aligned(weight);
-  const std::uint64_t end = output_ + aligned(out * 4);
-  if (end > chip_.accelerator->memory_bytes()) {
+  check_devices(output_ + aligned(out * 4));
+}
+
+void ChipForward::check_devices(std::uint64_t needed_bytes) const {
+  const auto check_memory = [&](const array::Accelerator& device) {
+    if (needed_bytes <= device.memory_bytes()) return;
     throw common::InputError(
         fmt::format("a batch of {} images of network {} needs {} bytes of device memory, the chip has {}; "
                     "take a smaller batch",
-                    batch, network.name, end, chip_.accelerator->memory_bytes()));
+                    batch_, network_->name, needed_bytes, device.memory_bytes()));
+  };
+  check_memory(*chip_.accelerator);
+  if (chip_.on_host.empty()) return;
+  if (chip_.on_host.size() != network_->stages.size()) {
+    throw common::InputError(fmt::format("layers on the host are given for {} stages; network {} has {}",
+                                         chip_.on_host.size(), network_->name, network_->stages.size()));
+  }
+  for (std::size_t s = 0; s < network_->stages.size(); ++s) {
+    if (!on_host(s)) continue;
+    if (!network_->stages[s].on_chip()) {
+      throw common::InputError(
+          fmt::format("layer {} is the host's or the activation unit's anyway; only convolutions and linear "
+                      "layers can be taken off the array",
+                      network_->stages[s].name));
+    }
+    if (!chip_.host) throw common::InputError("layers are to run on the host, but no host is given");
+    check_memory(*chip_.host);
   }
 }
 
@@ -64,7 +85,7 @@ void ChipForward::run(std::size_t stage_index, const workloads::Tensor<float>& w
                       std::span<const std::int8_t> x, float x_scale, std::span<float> z,
                       ColumnMoments* moments, SeenWeight& seen) {
   const Stage& stage = network_->stages[stage_index];
-  array::Accelerator& device = *chip_.accelerator;
+  array::Accelerator& device = on_host(stage_index) ? *chip_.host : *chip_.accelerator;
   workloads::quantize_weight(weight, seen.scales, seen.quantized, pool_);
   workloads::device_weight(stage, seen.quantized, matrix_, pool_);
   device.data_to_device(weights_, std::as_bytes(std::span(matrix_)));

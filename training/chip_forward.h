@@ -34,9 +34,9 @@ class ChipForward {
     std::vector<float> scales;
   };
 
-  // One stage on the chip over the whole batch. weight: PyTorch layout, masked. x: its input in the device's
-  // order, worth x · x_scale. z receives the accumulators as numbers, batch × gemm_out (N, H, W, C), without
-  // bias, and `moments`, if not null, those of z's channels.
+  // One stage on the chip, or on what stands in for the host, over the whole batch. weight: PyTorch layout,
+  // masked. x: its input in the device's order, worth x · x_scale. z receives the accumulators as numbers,
+  // batch × gemm_out (N, H, W, C), without bias, and `moments`, if not null, those of z's channels.
   void run(std::size_t stage, const workloads::Tensor<float>& weight, std::span<const std::int8_t> x,
            float x_scale, std::span<float> z, ColumnMoments* moments, SeenWeight& seen);
 
@@ -47,6 +47,9 @@ class ChipForward {
   std::int64_t batch_;
   common::ThreadPool* pool_;
   ChipInTheLoop chip_;
+  bool on_host(std::size_t stage) const { return !chip_.on_host.empty() && chip_.on_host[stage] != 0; }
+  void check_devices(std::uint64_t needed_bytes) const;
+
   array::DeviceAddress activations_ = 0, weights_ = 0, output_ = 0;
   std::vector<float> result_scales_;
   std::vector<std::int32_t> accumulators_;  // a part of a result on its way

@@ -19,12 +19,19 @@ namespace {
 
 using common::InputError;
 
-void check_options(const TrainerOptions& options) {
+void check_options(const TrainerOptions& options, bool with_chip) {
   const configs::SgdConfig& sgd = options.sgd;
   if (sgd.batch < 1) throw InputError(fmt::format("a mini-batch of {} images; at least 1", sgd.batch));
   if (sgd.schedule.kind != configs::ScheduleKind::constant && options.total_steps < 1) {
     throw InputError(
         "a learning-rate schedule other than constant needs the number of steps of the whole run");
+  }
+  if (!(options.output_noise >= 0) || !std::isfinite(options.output_noise)) {
+    throw InputError(fmt::format("a noise of {}; it must be a number of at least 0", options.output_noise));
+  }
+  if (options.output_noise > 0 && with_chip) {
+    throw InputError(
+        "noise on a layer's results belongs to a float forward pass; leave out the chip or the noise");
   }
 }
 
@@ -86,7 +93,7 @@ struct Trainer::Impl {
 Trainer::Trainer(const workloads::Network& network, workloads::Parameters start,
                  const workloads::ImageSet& images, const TrainerOptions& options, workloads::Masks masks,
                  std::optional<ChipInTheLoop> chip, common::ThreadPool* pool) {
-  check_options(options);
+  check_options(options, chip.has_value());
   workloads::check_dataset(images, network, {images.name, 0, 0});
   workloads::check_parameters(network, start, "start weights");
   check_masks(start, masks);
@@ -100,7 +107,8 @@ double Trainer::step() {
   Impl& self = *impl_;
   self.source.load(self.steps, self.pass.input(), self.labels, self.pool);
   const double loss =
-      self.pass.run(self.parameters, self.labels, {self.options.seed, self.options.stream, self.steps});
+      self.pass.run(self.parameters, self.labels,
+                    {self.options.seed, self.options.stream, self.steps, self.options.output_noise});
   if (!std::isfinite(loss)) {
     throw InputError(
         fmt::format("training diverged at step {}: the loss is no longer a number; lower the "

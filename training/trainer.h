@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "array/accelerator.h"
 #include "configs/campaign.h"
@@ -32,6 +33,10 @@ struct TrainerOptions {
   std::int64_t total_steps = 0;  // what a schedule is stretched over
   std::uint64_t seed = 0;        // order of images, augmentation, dropout
   std::string stream = "train";  // purpose prefix of the random streams
+  // Of normal noise added to every layer's products and sums in a float forward pass, relative to their root
+  // mean square over the mini-batch: the baseline "train with noise" of Xu et al. Not with a chip in the
+  // loop.
+  double output_noise = 0;
   std::string tag;  // whatever else the run depends on and a checkpoint must match: the digest of
                     // the faults loaded in the accelerator, which it cannot be asked for
 };
@@ -40,12 +45,17 @@ struct TrainerOptions {
 struct ChipInTheLoop {
   array::Accelerator* accelerator = nullptr;  // with the chip's faults loaded
   workloads::ActivationScales scales;         // frozen
+  // Layers taken off the accelerator, by stage (empty: none): another accelerator without errors stands in
+  // for the host, which computes in int8 what the accelerator would compute if it did not err.
+  array::Accelerator* host = nullptr;
+  std::vector<std::uint8_t> on_host = {};
 };
 
 class Trainer {
  public:
   // `network` and `images` must outlive the trainer. `masks` may be empty. Throws InputError if parameters,
-  // images, masks or scales do not fit the network, or the images do not fill one batch.
+  // images, masks or scales do not fit the network, the images do not fill one batch, or noise is asked for
+  // with a chip in the loop.
   Trainer(const workloads::Network& network, workloads::Parameters start, const workloads::ImageSet& images,
           const TrainerOptions& options, workloads::Masks masks = {},
           std::optional<ChipInTheLoop> chip = std::nullopt, common::ThreadPool* pool = nullptr);

@@ -12,6 +12,7 @@
 #include "array/functional_accelerator.h"
 #include "common/diagnostics.h"
 #include "common/thread_pool.h"
+#include "tests/support/routing_scene.h"
 #include "tests/support/small_networks.h"
 #include "training/batch_pass.h"
 #include "training/trainer.h"
@@ -63,29 +64,8 @@ class SpoiltAccelerator final : public array::Accelerator {
   int launches_ = 0;
 };
 
-// One 2×2 image [12.7, 2.54, 5.08, 10.16] (as int8 with scale 0.1: 127, 25, 51, 102; largest at 0) through a
-// 1×1 convolution with weights +1 and −1 (quantised 127), ReLU, 2×2 max-pool and a linear layer.
-struct RoutingFixture {
-  workloads::Network network =
-      network_of(1, 2, 2, {conv("c", 2, 1), relu(), max_pool(2, 2), flatten(), linear("fc", 2)});
-  workloads::Parameters parameters{{"c.weight", {{2, 1, 1, 1}, {1, -1}}},
-                                   {"c.bias", {{2}, {0, 0}}},
-                                   {"fc.weight", {{2, 2}, {0.02F, -0.012F, -0.03F, 0.04F}}},
-                                   {"fc.bias", {{2}, {0, 0}}}};
-  common::ThreadPool pool{1};
-  const std::vector<float> x{12.7F, 2.54F, 5.08F, 10.16F};
-  const std::vector<std::int32_t> labels{1};
-
-  training::BatchPass run(std::optional<training::ChipInTheLoop> chip) {
-    training::BatchPass pass(network, 1, pool, chip);
-    std::copy(x.begin(), x.end(), pass.input().begin());
-    pass.run(parameters, labels, {0, "t", 0});
-    return pass;
-  }
-};
-
 TEST(ChipForward, BackwardFollowsTheSimulatedArgMaxAndReluMask) {
-  RoutingFixture f;
+  RoutingScene f;
   // Faults: the first channel's largest value moves from pixel 0 to pixel 2; the second channel, all negative
   // and so blocked by ReLU in float, becomes positive at pixel 3.
   SpoiltAccelerator device([](int launch, std::vector<std::int32_t>& acc) {
@@ -122,7 +102,7 @@ TEST(ChipForward, BackwardFollowsTheSimulatedArgMaxAndReluMask) {
 }
 
 TEST(ChipForward, AClampedValuePassesNoGradient) {
-  RoutingFixture f;
+  RoutingScene f;
   SpoiltAccelerator device([](int launch, std::vector<std::int32_t>& acc) {
     if (launch == 0) acc[0] = 1 << 30;
   });
