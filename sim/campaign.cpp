@@ -12,7 +12,8 @@
 #include "common/text.h"
 #include "sim/campaign_manifest.h"
 #include "sim/campaign_worker.h"
-#include "workloads/npy.h"
+#include "sim/image_sets.h"
+#include "sim/pretraining.h"
 
 namespace kintsugi::sim {
 namespace {
@@ -23,18 +24,6 @@ using common::InputError;
 std::string percent(std::int64_t part, std::int64_t whole) {
   return common::format_percent(static_cast<double>(part) /
                                 static_cast<double>(std::max<std::int64_t>(1, whole)));
-}
-
-// Files of their own data set: users need the images that were cut off, to run the chips on them.
-void write_cut_test_set(const std::filesystem::path& folder, const workloads::ImageSet& images) {
-  if (std::filesystem::exists(folder / "labels.npy")) return;
-  std::filesystem::create_directories(folder);
-  workloads::write_npy(folder / "images.npy",
-                       workloads::Tensor<std::uint8_t>(
-                           {images.size(), images.shape.channels, images.shape.height, images.shape.width},
-                           {images.pixels.begin(), images.pixels.end()}));
-  workloads::write_npy(folder / "labels.npy",
-                       workloads::Tensor<std::int32_t>({images.size()}, images.labels));
 }
 
 }  // namespace
@@ -69,12 +58,12 @@ void Campaign::run_missing(const std::string& label, const std::string& unit, co
 
 void Campaign::pretrain() {
   if (!std::filesystem::exists(folder_.weights())) {
-    const std::int64_t steps = pretraining_steps(inputs_);
+    const Pretraining pretraining{inputs_.config.pretrain, inputs_.network, inputs_.training, inputs_.seed};
     run_missing(
-        "pretrain", "steps", {{"pretraining", std::max<std::int64_t>(1, steps)}}, 1,
+        "pretrain", "steps", {{"pretraining", std::max<std::int64_t>(1, pretraining.steps())}}, 1,
         [&] {
           return [&](std::size_t, const ReportSteps& progress) {
-            run_pretraining(inputs_, folder_, run_.workers * run_.threads, progress);
+            pretraining.run(folder_.weights(), run_.workers * run_.threads, progress);
           };
         },
         true);

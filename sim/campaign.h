@@ -12,6 +12,7 @@
 #include "sim/campaign_folder.h"
 #include "sim/campaign_inputs.h"
 #include "sim/campaign_report.h"
+#include "sim/folder_lock.h"
 #include "sim/task_executor.h"
 
 namespace kintsugi::sim {

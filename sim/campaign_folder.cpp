@@ -1,9 +1,6 @@
 #include "sim/campaign_folder.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <map>
 #include <system_error>
@@ -11,6 +8,7 @@
 #include "common/csv.h"
 #include "common/files.h"
 #include "common/text.h"
+#include "sim/scales_file.h"
 #include "workloads/safetensors.h"
 
 namespace kintsugi::sim {
@@ -66,30 +64,11 @@ std::filesystem::path CampaignFolder::characterize_task(double fault_rate, int r
 }
 
 void CampaignFolder::write_scales(const workloads::ActivationScales& scales) const {
-  workloads::SafeTensors file;
-  const auto tensor = [](const std::vector<float>& values) {
-    return workloads::Tensor<float>({static_cast<std::int64_t>(values.size())}, values);
-  };
-  file.tensors["input"] = tensor(scales.input);
-  file.tensors["before_average"] = tensor(scales.before_average);
-  if (!scales.second_input.empty()) file.tensors["second_input"] = tensor(scales.second_input);
-  workloads::write_safetensors(this->scales(), file);
+  sim::write_scales(this->scales(), scales);
 }
 
 workloads::ActivationScales CampaignFolder::read_scales() const {
-  const workloads::SafeTensors file = workloads::read_safetensors(scales());
-  const auto values = [&](const std::string& name) {
-    const auto found = file.tensors.find(name);
-    const auto* tensor =
-        found == file.tensors.end() ? nullptr : std::get_if<workloads::Tensor<float>>(&found->second);
-    if (tensor == nullptr)
-      throw InputError({scales().string()},
-                       fmt::format("holds no scales '{}'; delete the file to have it made again", name));
-    return tensor->data;
-  };
-  workloads::ActivationScales scales{values("input"), values("before_average")};
-  if (file.tensors.contains("second_input")) scales.second_input = values("second_input");
-  return scales;
+  return sim::read_scales(scales());
 }
 
 void CampaignFolder::write_baseline(const std::string& set, const Baseline& result) const {
@@ -209,31 +188,6 @@ std::optional<std::vector<RetrainedPoint>> CampaignFolder::read_retrained(const 
     points.push_back({*row[0], *decision, *test, row[7], row[8]});
   }
   return points;
-}
-
-FolderLock::FolderLock(const std::filesystem::path& root) {
-  std::error_code code;
-  std::filesystem::create_directories(root, code);
-  if (code) throw InputError({root.string()}, "cannot create the folder: " + code.message());
-  const std::filesystem::path path = root / ".lock";
-  file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (file_ < 0) throw InputError({path.string()}, "cannot open: " + std::generic_category().message(errno));
-  if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
-    ::close(file_);
-    throw InputError(
-        {root.string()},
-        "another kintsugi process is at work in this folder; wait for it, or choose another --out");
-  }
-  std::vector<std::filesystem::path> leftovers;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(root, code)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with('.') && name.ends_with(".tmp")) leftovers.push_back(entry.path());
-  }
-  for (const auto& leftover : leftovers) std::filesystem::remove(leftover, code);
-}
-
-FolderLock::~FolderLock() {
-  ::close(file_);
 }
 
 }  // namespace kintsugi::sim

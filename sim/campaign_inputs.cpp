@@ -8,6 +8,7 @@
 #include "faults/fault_map_io.h"
 #include "faults/lot_io.h"
 #include "faults/sampler.h"
+#include "sim/image_sets.h"
 #include "training/trainer.h"
 
 namespace kintsugi::sim {
@@ -150,36 +151,17 @@ CampaignInputs load_campaign(const std::filesystem::path& file, const configs::O
   check_ids(inputs.chips);
   for (const faults::FaultMap& map : inputs.chips) compile_for(inputs, map);  // refuses what cannot be run
 
-  workloads::ImageSet all = workloads::load_dataset(config.dataset, configs::Split::train, data_dir);
-  workloads::check_dataset(all, inputs.network, config.dataset.where);
-  if (config.dataset.name.empty()) {
-    // One pair of files holds everything: cut the test set off before anything else.
-    workloads::DecisionSplit split =
-        workloads::hold_out(all, std::max<std::int64_t>(1, all.size() / 6), std::nullopt);
-    inputs.test_is_cut = true;
-    inputs.test = std::move(split.decision);
-    all = std::move(split.training);
-  } else {
-    inputs.test = workloads::load_dataset(config.dataset, configs::Split::test, data_dir);
-    workloads::check_dataset(inputs.test, inputs.network, config.dataset.where);
-  }
-  workloads::DecisionSplit split = [&] {
-    try {
-      return workloads::hold_out(all, config.decision_images, config.split_seed);
-    } catch (const InputError& problem) {
-      throw InputError({config.file.string()}, problem.what());
-    }
-  }();
-  inputs.training = std::move(split.training);
-  inputs.held_out = std::move(split.decision);
+  ImageSets sets = load_image_sets({config.file,
+                                    config.dataset,
+                                    config.decision_images,
+                                    config.split_seed,
+                                    {config.pretrain.sgd.batch, config.retrain.batch}},
+                                   inputs.network, data_dir);
+  inputs.training = std::move(sets.training);
+  inputs.held_out = std::move(sets.held_out);
+  inputs.test = std::move(sets.test);
+  inputs.test_is_cut = sets.test_is_cut;
   inputs.decision = config.leak_as_published ? inputs.test : inputs.held_out;
-  for (const int batch : {config.pretrain.sgd.batch, config.retrain.batch})
-    if (inputs.training.size() < batch)
-      throw InputError(
-          {config.file.string()},
-          fmt::format("a mini-batch of {} does not fit: only {} training images are left after the "
-                      "decision set; lower 'batch' or 'decision_images'",
-                      batch, inputs.training.size()));
   return inputs;
 }
 

@@ -8,7 +8,6 @@
 
 #include "common/sha256.h"
 #include "common/text.h"
-#include "training/trainer.h"
 #include "workloads/float_forward.h"
 #include "workloads/pruning_mask.h"
 #include "workloads/safetensors.h"
@@ -16,46 +15,12 @@
 namespace kintsugi::sim {
 namespace {
 
-constexpr std::int64_t kStepsPerReport = 20;
-
 reduce::BenchInputs bench_inputs(const CampaignInputs& inputs) {
   return {&inputs.chip,          &inputs.network,       &inputs.training,
           inputs.config.retrain, inputs.config.forward, inputs.seed};
 }
 
 }  // namespace
-
-std::int64_t pretraining_steps(const CampaignInputs& inputs) {
-  const configs::PretrainConfig& config = inputs.config.pretrain;
-  if (config.weights) return 0;
-  const std::int64_t per_epoch = inputs.training.size() / config.sgd.batch;
-  return std::llround(config.epochs * static_cast<double>(per_epoch));
-}
-
-void run_pretraining(const CampaignInputs& inputs, const CampaignFolder& folder, int threads,
-                     const ReportSteps& progress) {
-  common::ThreadPool pool(threads);
-  const configs::PretrainConfig& config = inputs.config.pretrain;
-  workloads::Parameters weights;
-  if (config.weights) {
-    weights = workloads::read_parameters(*config.weights);
-    workloads::check_parameters(inputs.network, weights, config.weights->string());
-  } else {
-    training::TrainerOptions options;
-    options.sgd = config.sgd;
-    options.total_steps = pretraining_steps(inputs);
-    options.seed = inputs.seed;
-    options.stream = "pretrain";
-    training::Trainer trainer(inputs.network, workloads::initial_parameters(inputs.network, inputs.seed),
-                              inputs.training, options, {}, std::nullopt, &pool);
-    for (std::int64_t step = 1; step <= options.total_steps; ++step) {
-      trainer.step();
-      if (step % kStepsPerReport == 0) progress(kStepsPerReport);
-    }
-    weights = trainer.parameters();
-  }
-  workloads::write_parameters(folder.weights(), weights);
-}
 
 CampaignWorker::CampaignWorker(const CampaignInputs& inputs, const CampaignFolder& folder, int threads)
     : inputs_(inputs),

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -11,19 +10,11 @@
 #include "common/thread_pool.h"
 #include "sim/campaign_folder.h"
 #include "sim/campaign_inputs.h"
+#include "sim/pretraining.h"
 #include "training/reduce/chip_bench.h"
 #include "workloads/tensor.h"
 
 namespace kintsugi::sim {
-
-using ReportSteps = std::function<void(std::int64_t)>;
-
-// Mini-batch steps of the configured epochs; 0 if weights are given.
-std::int64_t pretraining_steps(const CampaignInputs& inputs);
-
-// Float training from scratch (or copying of given weights); writes weights.safetensors.
-void run_pretraining(const CampaignInputs& inputs, const CampaignFolder& folder, int threads,
-                     const ReportSteps& progress);
 
 class CampaignWorker {
  public:

@@ -41,6 +41,8 @@ constexpr Command kCommands[] = {
      sim::fault_map_command},
     {"train", "train a network, in float or through the simulated chip", sim::train_command},
     {"reduce", "plan how much retraining each faulty chip of a lot needs, and retrain", sim::reduce_command},
+    {"overclock", "compare trainings of a network for a chip that errs, over a sweep of operating points",
+     sim::overclock_command},
     {"regress", "run a suite of cases against recorded results", sim::regress_command},
     {"timing", "timing errors of overclocked PEs: a PE's own gates as a timing file", sim::timing_command},
     {"sweep", "run a workload over a grid of settings: array sizes, fault rates, workloads",

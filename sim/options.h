@@ -73,6 +73,7 @@ int fault_map_command(const std::vector<std::string>& arguments);
 int train_command(const std::vector<std::string>& arguments);
 int reduce_command(const std::vector<std::string>& arguments);
 int regress_command(const std::vector<std::string>& arguments);
+int overclock_command(const std::vector<std::string>& arguments);
 int sweep_command(const std::vector<std::string>& arguments);
 int timing_command(const std::vector<std::string>& arguments);
 

@@ -23,8 +23,8 @@
 #include "common/text.h"
 #include "faults/fault_map_io.h"
 #include "faults/sampler.h"
-#include "sim/campaign_folder.h"
 #include "sim/execution.h"
+#include "sim/folder_lock.h"
 #include "sim/task_executor.h"
 #include "workloads/layer_report.h"
 

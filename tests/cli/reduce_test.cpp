@@ -16,9 +16,9 @@
 #include "common/csv.h"
 #include "common/diagnostics.h"
 #include "common/files.h"
-#include "common/random.h"
 #include "tests/support/run_shell.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_images.h"
 #include "workloads/npy.h"
 
 namespace kintsugi {
@@ -32,25 +32,6 @@ using test::Outcome;
 constexpr auto kResults = {"manifest.yaml", "weights.safetensors",  "deployed.safetensors",
                            "plan.yaml",     "characterization.csv", "resilience.csv",
                            "results.csv",   "compare.csv",          "summary.yaml"};
-
-// 4×4 images of three classes: a bright quadrant, and noise enough to make mistakes.
-void write_images(const fs::path& folder) {
-  constexpr std::int64_t kImages = 1500;
-  workloads::Tensor<std::uint8_t> images({kImages, 1, 4, 4});
-  workloads::Tensor<std::int32_t> labels({kImages});
-  common::RandomStream random(11, "images");
-  for (std::int64_t i = 0; i < kImages; ++i) {
-    const auto label = static_cast<std::int32_t>(random.below(3));
-    labels.data[i] = label;
-    for (std::int64_t p = 0; p < 16; ++p) {
-      const std::int64_t quadrant = p / 8 * 2 + p % 4 / 2;
-      const double value = (quadrant == label ? 130 : 85) + 45 * random.normal();
-      images.data[i * 16 + p] = static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
-    }
-  }
-  workloads::write_npy(folder / "x.npy", images);
-  workloads::write_npy(folder / "y.npy", labels);
-}
 
 constexpr const char* kChip =
     "chip:\n  name: tiny\n  array: {rows: 8, cols: 8, bypass: fap}\n  memory: ideal\n";
@@ -100,7 +81,7 @@ constexpr const char* kCampaign = R"(campaign:
 class Reduce : public testing::Test {
  protected:
   void SetUp() override {
-    write_images(folder_.path());
+    test::write_tiny_images(folder_.path());
     common::write_file_atomic(folder_ / "chip.yaml", kChip);
     common::write_file_atomic(folder_ / "network.yaml", kNetwork);
     common::write_file_atomic(folder_ / "campaign.yaml", kCampaign);

@@ -1,0 +1,29 @@
+// The weights that a campaign starts from: trained in float from scratch, or given.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+
+#include "configs/campaign.h"
+#include "workloads/dataset.h"
+#include "workloads/network.h"
+
+namespace kintsugi::sim {
+
+using ReportSteps = std::function<void(std::int64_t)>;
+
+// All of it must outlive the call.
+struct Pretraining {
+  const configs::PretrainConfig& config;
+  const workloads::Network& network;
+  const workloads::ImageSet& images;
+  std::uint64_t seed = 0;
+
+  // Mini-batch steps of the configured epochs; 0 if weights are given.
+  std::int64_t steps() const;
+  // Writes the weights to `file`. To be called in a worker: starts threads.
+  void run(const std::filesystem::path& file, int threads, const ReportSteps& progress) const;
+};
+
+}  // namespace kintsugi::sim
