@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iostream>
 #include <set>
 
 #include "common/csv.h"
@@ -13,39 +12,12 @@
 #include "common/text.h"
 #include "common/thread_pool.h"
 #include "configs/chip.h"
+#include "sim/sub_commands.h"
 
 namespace kintsugi::sim {
 namespace {
 
 namespace po = boost::program_options;
-
-struct SubCommand {
-  const char* name;
-  const char* summary;
-  int (*run)(const std::vector<std::string>&);
-};
-
-constexpr SubCommand kSubCommands[] = {
-    {"sample", "draw random fault maps for one chip or a lot", fault_map_sample},
-    {"import", "read a tester's CSV of a whole lot", fault_map_import},
-    {"show", "what a chip's faults are, what a bypass cannot hide, and a picture", fault_map_show},
-    {"check", "validate fault maps, also against a chip", fault_map_check},
-    {"convert", "between YAML, compressed YAML and a 0/1 CSV grid", fault_map_convert},
-    {"diff", "compare two fault maps", fault_map_diff},
-    {"masks", "the pruning mask of every parameter of a network, for PyTorch", fault_map_masks},
-};
-
-std::string help() {
-  std::string text =
-      "Usage: kintsugi fault-map <sub-command> [options]\n\n"
-      "A fault map says which PEs of one chip are broken, and how. Sub-commands:\n";
-  for (const SubCommand& command : kSubCommands)
-    text += fmt::format("  {:<9}{}\n", command.name, command.summary);
-  return text +
-         "\n'kintsugi fault-map <sub-command> --help' explains each.\n\nExample:\n"
-         "  kintsugi fault-map sample --rows 256 --cols 256 --rate 0.01 --out maps\n"
-         "  kintsugi fault-map show maps/chip-0001.yaml\n";
-}
 
 // Names that a campaign's glob over the folder would take for maps.
 bool is_map_name(const std::string& name) {
@@ -63,24 +35,20 @@ std::string file_name_of(const std::string& chip) {
 }  // namespace
 
 int fault_map_command(const std::vector<std::string>& arguments) {
-  if (arguments.empty()) {
-    std::cerr << help();
-    return kExitBadInput;
-  }
-  if (arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help") {
-    std::cout << help();
-    return kExitDone;
-  }
-  std::vector<std::string> names;
-  for (const SubCommand& command : kSubCommands) {
-    if (arguments[0] == command.name) return command.run({arguments.begin() + 1, arguments.end()});
-    names.push_back(command.name);
-  }
-  const auto near = common::nearest(arguments[0], names);
-  throw common::InputError(fmt::format(
-      "kintsugi fault-map: error: there is no sub-command '{}'{}; the sub-commands are {}\n"
-      "'kintsugi fault-map --help' says what each does",
-      arguments[0], near ? fmt::format(", did you mean '{}'?", *near) : "", common::join_or(names)));
+  static constexpr SubCommand kSubCommands[] = {
+      {"sample", "draw random fault maps for one chip or a lot", fault_map_sample},
+      {"import", "read a tester's CSV of a whole lot", fault_map_import},
+      {"show", "what a chip's faults are, what a bypass cannot hide, and a picture", fault_map_show},
+      {"check", "validate fault maps, also against a chip", fault_map_check},
+      {"convert", "between YAML, compressed YAML and a 0/1 CSV grid", fault_map_convert},
+      {"diff", "compare two fault maps", fault_map_diff},
+      {"masks", "the pruning mask of every parameter of a network, for PyTorch", fault_map_masks},
+  };
+  return run_sub_command({"fault-map", "A fault map says which PEs of one chip are broken, and how.",
+                          "  kintsugi fault-map sample --rows 256 --cols 256 --rate 0.01 --out maps\n"
+                          "  kintsugi fault-map show maps/chip-0001.yaml\n",
+                          kSubCommands},
+                         arguments);
 }
 
 void option_error(const std::string& message) {
