@@ -70,6 +70,7 @@ OperatingSweep read_sweep(Section sweep) {
 void read_retrain(Section retrain, OverclockConfig& config) {
   config.retrain = read_sgd(retrain, config.retrain);
   config.retrain_steps = retrain.integer("steps", 1, 1'000'000'000, config.retrain_steps);
+  config.freeze_batch_norm = retrain.choice<bool>("batch_norm", {{"frozen", true}, {"batch", false}}, true);
 }
 
 void read_evaluation(Section evaluation, OverclockConfig& config) {

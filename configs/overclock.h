@@ -40,6 +40,9 @@ struct OverclockConfig {
   PretrainConfig pretrain;
   SgdConfig retrain;
   std::int64_t retrain_steps = 200;
+  // Key `retrain.batch_norm: frozen | batch`: whose mean and variance batch-norm takes in retraining. A few
+  // huge errors spoil those of a batch.
+  bool freeze_batch_norm = true;
   QuantizationConfig quantization;
   OperatingSweep sweep;
   // Evaluation: images of each set that are used (the first ones), and how many pass the array in one job.

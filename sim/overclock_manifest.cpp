@@ -68,6 +68,7 @@ std::vector<ManifestEntry> manifest_of(const OverclockInputs& inputs) {
   add_pretrain(entries, config.pretrain);
   add_sgd(entries, "retrain", config.retrain);
   entries.push_back({"retrain.steps", fmt::format("{}", config.retrain_steps)});
+  entries.push_back({"retrain.batch_norm", config.freeze_batch_norm ? "frozen" : "batch"});
   add_quantization(entries, config.quantization);
   std::string seeds;
   for (const std::uint64_t seed : config.other_chips)

@@ -13,8 +13,8 @@ namespace {
 
 overclock::BenchInputs bench_inputs(const OverclockInputs& inputs) {
   const configs::OverclockConfig& config = inputs.config;
-  return {&inputs.network,      &inputs.training,        &inputs.faults, config.retrain,
-          config.retrain_steps, config.evaluation_batch, inputs.seed};
+  return {&inputs.network,      &inputs.training,         &inputs.faults,          config.retrain,
+          config.retrain_steps, config.freeze_batch_norm, config.evaluation_batch, inputs.seed};
 }
 
 }  // namespace

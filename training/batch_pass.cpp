@@ -18,8 +18,14 @@ using workloads::Stage;
 using workloads::Tensor;
 
 BatchPass::BatchPass(const workloads::Network& network, std::int64_t batch, common::ThreadPool& pool,
-                     const std::optional<ChipInTheLoop>& chip, configs::Backward backward)
-    : network_(&network), batch_(batch), backward_(backward), pool_(&pool), shards_(make_shards(batch)) {
+                     const std::optional<ChipInTheLoop>& chip, configs::Backward backward,
+                     bool freeze_batch_norm)
+    : network_(&network),
+      batch_(batch),
+      backward_(backward),
+      freeze_batch_norm_(freeze_batch_norm),
+      pool_(&pool),
+      shards_(make_shards(batch)) {
   if (chip) chip_.emplace(network, batch, *chip, pool);
   const auto add_value = [&](std::int64_t count, bool read_by_chip) {
     x_.emplace_back(count);
@@ -51,7 +57,7 @@ void BatchPass::add_stage(const Stage& stage, bool last) {
     state.norm_bias = name + ".bias";
     state.norm_mean = name + ".running_mean";
     state.norm_variance = name + ".running_var";
-    if (batch_ * g.height * g.width < 2) {
+    if (batch_ * g.height * g.width < 2 && !freeze_batch_norm_) {
       throw common::InputError(fmt::format(
           "layer {}: batch-norm needs more than one value per channel to train; take a larger batch", name));
     }
@@ -155,7 +161,7 @@ void BatchPass::forward_gemm(std::size_t s, const Parameters& parameters, const 
   StageState& state = stages_[s];
   const std::size_t input = state.operands.front().value;
   const Tensor<float>& weight = parameters.at(state.weight);
-  const bool normalises = state.stage->batch_norm.has_value();
+  const bool normalises = state.stage->batch_norm.has_value() && !freeze_batch_norm_;
   if (chip_) {
     chip_->run(s, weight, q_[input], q_scale_[input], state.z, normalises ? &state.moments : nullptr,
                state.seen_weight);
@@ -209,6 +215,16 @@ void BatchPass::prepare_affine(std::size_t s, Parameters& parameters) {
   const auto& shift = parameters.at(state.norm_bias).data;
   auto& running_mean = parameters.at(state.norm_mean).data;
   auto& running_variance = parameters.at(state.norm_variance).data;
+  if (freeze_batch_norm_) {
+    for (std::int64_t c = 0; c < channels; ++c) {
+      state.mean[c] = running_mean[c] - (bias ? (*bias)[c] : 0.0F);
+      state.inverse_deviation[c] =
+          static_cast<float>(1 / std::sqrt(double{running_variance[c]} + stage.batch_norm->eps));
+      state.alpha[c] = gamma[c] * state.inverse_deviation[c];
+      state.beta[c] = shift[c] - state.alpha[c] * state.mean[c];
+    }
+    return;
+  }
   const double momentum = stage.batch_norm->momentum;
   const auto count = static_cast<double>(state.moments.count());
   for (std::int64_t c = 0; c < channels; ++c) {

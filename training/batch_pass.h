@@ -49,9 +49,11 @@ struct StepRandom {
 class BatchPass {
  public:
   // `network` and `pool` must outlive the pass. Throws common::InputError if batch-norm would see a single
-  // value per channel, or a pooling window is too large.
+  // value per channel, or a pooling window is too large. With `freeze_batch_norm` batch-norm is an affine map
+  // by the running statistics in the parameters, which are then not updated.
   BatchPass(const workloads::Network& network, std::int64_t batch, common::ThreadPool& pool,
-            const std::optional<ChipInTheLoop>& chip, configs::Backward backward = configs::Backward::f32);
+            const std::optional<ChipInTheLoop>& chip, configs::Backward backward = configs::Backward::f32,
+            bool freeze_batch_norm = false);
 
   const std::vector<Shard>& shards() const { return shards_; }
   // batch × in.count() of the first stage, to be filled before run(): N, H, W, C if that is a convolution,
@@ -132,6 +134,7 @@ class BatchPass {
   const workloads::Network* network_;
   std::int64_t batch_;
   configs::Backward backward_;
+  bool freeze_batch_norm_;
   common::ThreadPool* pool_;
   std::optional<ChipForward> chip_;
   std::vector<Shard> shards_;

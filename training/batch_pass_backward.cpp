@@ -140,11 +140,15 @@ void BatchPass::backward_gemm(std::size_t s, const workloads::Parameters& parame
       const double inverse = state.inverse_deviation[c];
       gamma[c] = static_cast<float>(product * inverse);
       shift[c] = static_cast<float>(sum);
-      state.gradient_mean[c] = static_cast<float>(sum / count);
-      state.gradient_slope[c] = static_cast<float>(product / count * inverse * inverse);
+      // Frozen statistics do not depend on z.
+      state.gradient_mean[c] = freeze_batch_norm_ ? 0.0F : static_cast<float>(sum / count);
+      state.gradient_slope[c] =
+          freeze_batch_norm_ ? 0.0F : static_cast<float>(product / count * inverse * inverse);
+      // A bias before batch-norm is taken out again by the batch's mean.
+      if (stage.bias)
+        gradients_.at(state.bias).data[c] =
+            freeze_batch_norm_ ? static_cast<float>(sum * state.alpha[c]) : 0.0F;
     }
-    // A bias before batch-norm is taken out again by the batch's mean.
-    if (stage.bias) std::fill_n(gradients_.at(state.bias).data.begin(), channels, 0.0F);
     norm =
         BatchNormGradient{state.z.data(), state.mean, state.alpha, state.gradient_mean, state.gradient_slope};
   } else if (stage.bias) {

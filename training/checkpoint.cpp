@@ -82,6 +82,7 @@ std::string run_identity(const workloads::Network& network, const std::string& s
                       sgd.learning_rate, sgd.momentum, sgd.weight_decay, static_cast<int>(sgd.schedule.kind),
                       list(sgd.schedule.milestones), sgd.schedule.gamma, sgd.augment);
   if (sgd.backward == configs::Backward::bf16) text += "backward bf16\n";
+  if (options.freeze_batch_norm) text += "batch-norm frozen\n";
   if (options.output_noise > 0) text += fmt::format("noise {}\n", options.output_noise);
   // A constant rate does not depend on how long the run is meant to be, so such a run may be prolonged.
   const bool stretched = sgd.schedule.kind != configs::ScheduleKind::constant;

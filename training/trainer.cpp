@@ -59,7 +59,7 @@ struct Trainer::Impl {
         pool(shared ? *shared : *own_pool),
         parameters(std::move(start)),
         source(net, set, opts.sgd.batch, opts.sgd.augment, opts.seed, opts.stream),
-        pass(net, opts.sgd.batch, pool, chip, opts.sgd.backward),
+        pass(net, opts.sgd.batch, pool, chip, opts.sgd.backward, opts.freeze_batch_norm),
         sgd(opts.sgd, pass.gradients()),
         labels(opts.sgd.batch) {
     workloads::apply_masks(parameters, masks);

@@ -37,6 +37,9 @@ struct TrainerOptions {
   // mean square over the mini-batch: the baseline "train with noise" of Xu et al. Not with a chip in the
   // loop.
   double output_noise = 0;
+  // Batch-norm by the running statistics of the start weights, which stay as they are, instead of the
+  // batch's.
+  bool freeze_batch_norm = false;
   std::string tag;  // whatever else the run depends on and a checkpoint must match: the digest of
                     // the faults loaded in the accelerator, which it cannot be asked for
 };

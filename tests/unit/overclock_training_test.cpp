@@ -424,5 +424,60 @@ TEST(TimingErrors, MoveThePoolsArgMaxAndReluAndTheGradientFollows) {
   EXPECT_NEAR(g.at("c.weight").data[1], (w01 * d0 + w11 * d1) * 10.2, 1e-5);
 }
 
+// Frozen batch-norm is an affine map, so the network without it and with folded weights has the same loss,
+// and its gradients follow from that one's by the chain rule.
+TEST(FrozenBatchNorm, HasTheGradientsOfTheFoldedNetwork) {
+  const workloads::Network network = network_of(
+      1, 6, 6, {conv("c", 3, 3), batch_norm("b"), relu(), max_pool(2, 2), flatten(), linear("f", 4)});
+  const workloads::Network folded_network =
+      network_of(1, 6, 6, {conv("c", 3, 3), relu(), max_pool(2, 2), flatten(), linear("f", 4)});
+  workloads::Parameters parameters = random_parameters(network, 6);
+  for (int c = 0; c < 3; ++c) {
+    parameters["b.running_mean"].data[c] = 0.1F * static_cast<float>(c) - 0.05F;
+    parameters["b.running_var"].data[c] = 0.4F + 0.3F * static_cast<float>(c);
+  }
+  workloads::Parameters folded{{"c.weight", parameters.at("c.weight")},
+                               {"c.bias", parameters.at("c.bias")},
+                               {"f.weight", parameters.at("f.weight")},
+                               {"f.bias", parameters.at("f.bias")}};
+  double alpha[3], inverse[3], mean[3];
+  for (int c = 0; c < 3; ++c) {
+    inverse[c] = 1 / std::sqrt(parameters.at("b.running_var").data[c] + 1e-5);
+    mean[c] = parameters.at("b.running_mean").data[c];
+    alpha[c] = parameters.at("b.weight").data[c] * inverse[c];
+    for (int i = 0; i < 9; ++i) folded["c.weight"].data[c * 9 + i] *= static_cast<float>(alpha[c]);
+    folded["c.bias"].data[c] = static_cast<float>((parameters.at("c.bias").data[c] - mean[c]) * alpha[c] +
+                                                  parameters.at("b.bias").data[c]);
+  }
+  common::ThreadPool pool(1);
+  BatchPass frozen(network, 5, pool, std::nullopt, configs::Backward::f32, true);
+  BatchPass plain(folded_network, 5, pool, std::nullopt);
+  const std::vector<std::int32_t> labels{0, 1, 2, 3, 1};
+  double loss[2];
+  const workloads::Parameters before = parameters;
+  for (BatchPass* pass : {&frozen, &plain}) {
+    for (std::size_t i = 0; i < pass->input().size(); ++i)
+      pass->input()[i] = static_cast<float>(i * 7 % 19) * 0.1F - 0.9F;
+    loss[pass == &plain] = pass->run(pass == &plain ? folded : parameters, labels, {1, "t", 0});
+  }
+  EXPECT_NEAR(loss[0], loss[1], 1e-5);
+  EXPECT_TRUE(same(before, parameters));  // running statistics too
+  const auto& g = frozen.gradients();
+  const auto& h = plain.gradients();
+  for (int c = 0; c < 3; ++c) {
+    const double dbias = h.at("c.bias").data[c];
+    double dgamma = dbias * (parameters.at("c.bias").data[c] - mean[c]) * inverse[c];
+    for (int i = 0; i < 9; ++i) {
+      const double dw = h.at("c.weight").data[c * 9 + i];
+      EXPECT_NEAR(g.at("c.weight").data[c * 9 + i], dw * alpha[c], 1e-5);
+      dgamma += dw * parameters.at("c.weight").data[c * 9 + i] * inverse[c];
+    }
+    EXPECT_NEAR(g.at("b.weight").data[c], dgamma, 1e-5);
+    EXPECT_NEAR(g.at("b.bias").data[c], dbias, 1e-5);
+    EXPECT_NEAR(g.at("c.bias").data[c], dbias * alpha[c], 1e-5);
+  }
+  EXPECT_GT(std::abs(g.at("b.weight").data[0]), 1e-4);
+}
+
 }  // namespace
 }  // namespace kintsugi::training::overclock

@@ -1,5 +1,5 @@
-// What protecting a layer costs: its operands cross the link to the host, the host computes it, its results come
-// back, and the array waits.
+// What protecting a layer costs: its operands cross the link to the host, the host computes it, its results
+// come back, and the array waits.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +19,9 @@ struct Offload {
   double seconds() const { return transfer_s + host_s; }
 };
 
-// The layer's int8 input comes from the chip unless it is the image, which the host has; its int8 results (after
-// pooling) go back unless it is the last layer, whose results the host wants. Weights lie with the host.
-// Transfers, host and chip do not overlap. seconds = Σ (latency + bytes / bandwidth) + MACs / rate.
+// The layer's int8 input comes from the chip unless it is the image, which the host has; its int8 results
+// (after pooling) go back unless it is the last layer, whose results the host wants. Weights lie with the
+// host. Transfers, host and chip do not overlap. seconds = Σ (latency + bytes / bandwidth) + MACs / rate.
 Offload offload_cost(const workloads::Network& network, std::size_t stage, std::int64_t batch,
                      const configs::HostConfig& host);
 

@@ -136,6 +136,7 @@ workloads::Parameters OverclockBench::train(const workloads::Parameters& start,
   options.total_steps = inputs_.steps;
   options.seed = inputs_.seed;
   options.stream = "retrain";
+  options.freeze_batch_norm = inputs_.freeze_batch_norm;
   workloads::Network network = *inputs_.network;
   std::optional<ChipInTheLoop> chip;
   switch (training.method) {

@@ -33,6 +33,7 @@ struct BenchInputs {
   const faults::ArrayFaults* faults = nullptr;  // permanent ones of the chip
   configs::SgdConfig sgd;
   std::int64_t steps = 0;
+  bool freeze_batch_norm = true;
   std::int64_t evaluation_batch = 1;
   std::uint64_t seed = 0;
 };
