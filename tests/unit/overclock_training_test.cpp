@@ -464,6 +464,7 @@ TEST(FrozenBatchNorm, HasTheGradientsOfTheFoldedNetwork) {
   EXPECT_TRUE(same(before, parameters));  // running statistics too
   const auto& g = frozen.gradients();
   const auto& h = plain.gradients();
+  double moved = 0;
   for (int c = 0; c < 3; ++c) {
     const double dbias = h.at("c.bias").data[c];
     double dgamma = dbias * (parameters.at("c.bias").data[c] - mean[c]) * inverse[c];
@@ -473,10 +474,11 @@ TEST(FrozenBatchNorm, HasTheGradientsOfTheFoldedNetwork) {
       dgamma += dw * parameters.at("c.weight").data[c * 9 + i] * inverse[c];
     }
     EXPECT_NEAR(g.at("b.weight").data[c], dgamma, 1e-5);
+    moved += std::abs(dgamma);
     EXPECT_NEAR(g.at("b.bias").data[c], dbias, 1e-5);
     EXPECT_NEAR(g.at("c.bias").data[c], dbias * alpha[c], 1e-5);
   }
-  EXPECT_GT(std::abs(g.at("b.weight").data[0]), 1e-4);
+  EXPECT_GT(moved, 1e-3);  // some channel is alive
 }
 
 }  // namespace
