@@ -142,9 +142,13 @@ double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labe
   double loss = 0;
   const double weight = 1.0 / static_cast<double>(batch_);
   for (const Shard& shard : shards_) {
-    const std::int64_t at = shard.begin * network_->classes;
-    loss += softmax_cross_entropy(x_.back().data() + at, labels.subspan(shard.begin, shard.count),
-                                  network_->classes, weight, gradient_of(x_.size() - 1).data() + at);
+    const std::int64_t outputs = network_->outputs(), at = shard.begin * outputs;
+    const auto of_shard = labels.subspan(shard.begin, shard.count);
+    float* gradient = gradient_of(x_.size() - 1).data() + at;
+    loss += network_->class_slots.empty()
+                ? softmax_cross_entropy(x_.back().data() + at, of_shard, outputs, weight, gradient)
+                : softmax_cross_entropy(x_.back().data() + at, of_shard, outputs, network_->class_slots,
+                                        weight, gradient);
   }
 
   for (std::size_t s = stages_.size(); s-- > 0;) {

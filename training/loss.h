@@ -11,4 +11,9 @@ namespace kintsugi::training {
 double softmax_cross_entropy(const float* logits, std::span<const std::int32_t> labels, std::int64_t classes,
                              double weight, float* dlogits);
 
+// The same where the classes are some of a last stage's outputs: logits and dlogits are images × `outputs`,
+// class c stands at slots[c], and gradients of other outputs are zero.
+double softmax_cross_entropy(const float* logits, std::span<const std::int32_t> labels, std::int64_t outputs,
+                             std::span<const std::int32_t> slots, double weight, float* dlogits);
+
 }  // namespace kintsugi::training

@@ -359,7 +359,11 @@ Tensor<float> float_forward(const Network& network, const Parameters& parameters
       if (source != kImage && last_readers[static_cast<std::size_t>(source)] == s)
         results[static_cast<std::size_t>(source)] = {};
   }
-  return Tensor<float>({batch, network.classes}, std::move(results.back()));
+  if (network.class_slots.empty())
+    return Tensor<float>({batch, network.classes}, std::move(results.back()));
+  Tensor<float> logits({batch, network.classes});
+  network.pick_classes(results.back(), logits.data);
+  return logits;
 }
 
 }  // namespace kintsugi::workloads

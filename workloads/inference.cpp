@@ -29,18 +29,19 @@ struct StagePlace {
 class Runner {
  public:
   Runner(array::Accelerator& device, const Network& network, const DeployedNetwork& deployed,
-         std::int64_t batch, const LayerOutputObserver& observe, const LayerHooks& hooks)
-      : device_(device), network_(network), deployed_(deployed), observe_(observe), hooks_(hooks) {
+         std::int64_t batch, const LayerOutputObserver& observe, const LayerHooks& hooks,
+         const StageRewriter& rewrite)
+      : device_(device),
+        network_(network),
+        deployed_(deployed),
+        observe_(observe),
+        hooks_(hooks),
+        rewrite_(rewrite) {
     if (deployed.stages.size() != network.stages.size())
       throw std::invalid_argument("infer: the deployed network has another number of stages");
     place(batch);
-    for (std::size_t s = 0; s < network.stages.size(); ++s) {
-      if (!network.stages[s].on_chip()) continue;
-      const std::vector<std::int8_t> weight = device_weight(network.stages[s], deployed.stages[s].weight);
-      device_.data_to_device(places_[s].weights, array::as_device_bytes(std::span(weight)));
-      device_.data_to_device(places_[s].table,
-                             array::as_device_bytes(std::span(deployed.stages[s].requantization)));
-    }
+    for (std::size_t s = 0; s < network.stages.size(); ++s)
+      if (network.stages[s].on_chip()) send_weights(s);
   }
 
   // One batch; logits: count × classes. Adds to the stages' reports.
@@ -48,6 +49,7 @@ class Runner {
            std::vector<LayerReport>& reports) {
     load_images(images, begin, count);
     for (std::size_t s = 0; s < network_.stages.size(); ++s) {
+      if (rewrite_ && network_.stages[s].on_chip()) show_input(s, count);
       if (network_.stages[s].on_chip())
         launch(s, count, reports[s]);
       else if (network_.stages[s].on_activation_unit())
@@ -115,6 +117,19 @@ class Runner {
           "a batch of {} images of network '{}' needs {} bytes of device memory; the device has {}. "
           "Choose a smaller batch",
           batch, network_.name, next, device_.memory_bytes()));
+  }
+
+  void send_weights(std::size_t s) {
+    const std::vector<std::int8_t> weight = device_weight(network_.stages[s], deployed_.stages[s].weight);
+    device_.data_to_device(places_[s].weights, array::as_device_bytes(std::span(weight)));
+    device_.data_to_device(places_[s].table,
+                           array::as_device_bytes(std::span(deployed_.stages[s].requantization)));
+  }
+
+  void show_input(std::size_t s, std::int64_t count) {
+    const Stage& stage = network_.stages[s];
+    fetch(address_of(stage.inputs.front()), stage.in.count(), count);
+    if (rewrite_(s, codes_)) send_weights(s);
   }
 
   void load_images(const ImageSet& images, std::int64_t begin, std::int64_t count) {
@@ -279,21 +294,23 @@ class Runner {
   void finish(std::size_t s, std::int64_t count, std::span<float> logits) {
     const Stage& stage = network_.stages[s];
     const DeployedStage& deployed = deployed_.stages[s];
-    if (stage.out.count() != network_.classes || stage.max_pool || (stage.relu && !stage.global_avg_pool))
+    if (stage.out.count() != network_.outputs() || stage.max_pool || (stage.relu && !stage.global_avg_pool))
       throw common::InputError(
           fmt::format("network '{}': its last stage '{}' must give one plain number per class", network_.name,
                       stage.name));
+    outputs_.resize(static_cast<std::size_t>(count * network_.outputs()));
     if (stage.global_avg_pool) {
       fetch(places_[s].output, stage.gemm_out.count(), count);
       sum_pixels(s, count);
-      device_.int_to_float(sums_, deployed.output_scale, logits);
-      return;
+      device_.int_to_float(sums_, deployed.output_scale, outputs_);
+    } else {
+      sums_.resize(outputs_.size());
+      device_.data_from_device(places_[s].output, std::as_writable_bytes(std::span(sums_)));
+      device_.int_to_float(sums_, deployed.output_scale, outputs_);
+      const std::size_t width = deployed.output_bias.size();
+      for (std::size_t i = 0; i < outputs_.size(); ++i) outputs_[i] += deployed.output_bias[i % width];
     }
-    sums_.resize(logits.size());
-    device_.data_from_device(places_[s].output, std::as_writable_bytes(std::span(sums_)));
-    device_.int_to_float(sums_, deployed.output_scale, logits);
-    const std::size_t classes = deployed.output_bias.size();
-    for (std::size_t i = 0; i < logits.size(); ++i) logits[i] += deployed.output_bias[i % classes];
+    network_.pick_classes(outputs_, logits);
   }
 
   array::Accelerator& device_;
@@ -301,10 +318,11 @@ class Runner {
   const DeployedNetwork& deployed_;
   const LayerOutputObserver& observe_;
   const LayerHooks& hooks_;
+  const StageRewriter& rewrite_;
   MemoryPlan plan_;
   std::vector<StagePlace> places_;
   DeviceAddress image_ = 0;
-  std::vector<float> pixels_;
+  std::vector<float> pixels_, outputs_;
   std::vector<std::int8_t> codes_, arranged_;
   std::vector<std::int32_t> sums_;
   std::vector<std::byte> raw_;
@@ -326,7 +344,7 @@ std::vector<std::int32_t> predict(const Tensor<float>& logits) {
 InferenceResult infer(array::Accelerator& accelerator, const Network& network,
                       const DeployedNetwork& deployed, const ImageSet& images, std::int64_t batch,
                       const faults::ArrayFaults& faults, const LayerOutputObserver& observe,
-                      const LayerHooks& hooks) {
+                      const LayerHooks& hooks, const StageRewriter& rewrite) {
   if (batch < 1) throw common::InputError(fmt::format("a batch of {} images; it must be at least 1", batch));
   batch = std::min(batch, std::max<std::int64_t>(1, images.size()));
   InferenceResult result;
@@ -346,7 +364,7 @@ InferenceResult infer(array::Accelerator& accelerator, const Network& network,
     report.mapped_fault_rate = mapped_fault_rate(stage, faults, chip);
     result.layers.push_back(report);
   }
-  Runner runner(accelerator, network, deployed, batch, observe, hooks);
+  Runner runner(accelerator, network, deployed, batch, observe, hooks, rewrite);
   for (std::int64_t begin = 0; begin < images.size(); begin += batch) {
     const std::int64_t count = std::min(batch, images.size() - begin);
     runner.run(images, begin, count,

@@ -1,5 +1,7 @@
 #include "workloads/network.h"
 
+#include <algorithm>
+
 namespace kintsugi::workloads {
 
 array::LayerShape Stage::layer_shape(std::int64_t batch) const {
@@ -42,6 +44,17 @@ bool Network::is_chain() const {
   for (std::size_t s = 0; s < stages.size(); ++s)
     if (!stages[s].on_chip() || stages[s].inputs != std::vector{static_cast<int>(s) - 1}) return false;
   return true;
+}
+
+void Network::pick_classes(std::span<const float> outputs, std::span<float> logits) const {
+  if (class_slots.empty()) {
+    if (outputs.data() != logits.data()) std::copy(outputs.begin(), outputs.end(), logits.begin());
+    return;
+  }
+  const auto width = static_cast<std::size_t>(this->outputs());
+  for (std::size_t row = 0; row * width < outputs.size(); ++row)
+    for (std::size_t c = 0; c < class_slots.size(); ++c)
+      logits[row * class_slots.size() + c] = outputs[row * width + class_slots[c]];
 }
 
 }  // namespace kintsugi::workloads

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -75,7 +76,14 @@ struct Network {
   std::string name;
   configs::InputConfig input;
   std::vector<Stage> stages;
-  std::int64_t classes = 0;  // outputs of the last stage
+  std::int64_t classes = 0;
+  // Which of the last stage's outputs are the classes, in their order; empty: all of them. See placement.h.
+  std::vector<std::int32_t> class_slots = {};
+
+  // Of the last stage: as many as classes, or more where class_slots picks them out.
+  std::int64_t outputs() const { return class_slots.empty() ? classes : stages.back().out.count(); }
+  // rows × outputs() -> rows × classes. `logits` may be the same memory as `outputs` if nothing is picked.
+  void pick_classes(std::span<const float> outputs, std::span<float> logits) const;
 
   FeatureShape input_shape() const { return {input.channels, input.height, input.width}; }
   std::int64_t parameter_count() const;
