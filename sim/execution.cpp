@@ -315,7 +315,10 @@ void run_network(const ExecutionRequest& request, const Faults& read, const Benc
                  ExecutionResult& result) {
   common::ThreadPool& pool = bench.pool;
   const configs::NetworkWorkload& workload = *request.workload.network;
-  const auto network = workloads::build_network(configs::read_network(workload.network, request.overrides));
+  auto network = workloads::build_network(configs::read_network(workload.network, request.overrides));
+  if (!workload.random_weights && workloads::is_deployed(workload.weights))
+    if (const auto placement = workloads::read_placement(workload.weights, network))
+      network = workloads::placed(network, *placement);
   const workloads::ImageSet images =
       workload.dataset.random
           ? workloads::random_image_set(*workload.dataset.random, network)

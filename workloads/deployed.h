@@ -16,6 +16,7 @@
 #include "faults/array_faults.h"
 #include "workloads/dataset.h"
 #include "workloads/network.h"
+#include "workloads/placement.h"
 #include "workloads/residual_add.h"
 #include "workloads/tensor.h"
 
@@ -81,10 +82,15 @@ std::vector<std::int8_t> device_weight(const Stage& stage, const Tensor<std::int
 void device_weight(const Stage& stage, const Tensor<std::int8_t>& weight, std::vector<std::int8_t>& device,
                    common::ThreadPool* pool = nullptr);
 
+// `placement`: if `network` is placed, how; it is written as "<stage>.slot_of".
 void write_deployed(const std::filesystem::path& file, const Network& network,
-                    const DeployedNetwork& deployed);
-// Throws InputError: not a deployed file, another network's, out-of-range numbers, non-zero zero points.
+                    const DeployedNetwork& deployed, const Placement* placement = nullptr);
+// Throws InputError: not a deployed file, another network's, out-of-range numbers, non-zero zero points. If
+// the file holds a placement, `network` must be the network as placed.
 DeployedNetwork read_deployed(const std::filesystem::path& file, const Network& network);
+// How the network, as written, is placed in a deployed file; absent if nothing says so. Throws InputError if
+// that is not a placement of this network.
+std::optional<Placement> read_placement(const std::filesystem::path& file, const Network& network);
 // True if the file's metadata says it is a deployed network (as opposed to float weights).
 bool is_deployed(const std::filesystem::path& file);
 

@@ -16,6 +16,7 @@ namespace kintsugi::workloads {
 namespace {
 
 constexpr const char* kFormat = "kintsugi-deployed-1";
+constexpr const char* kSlots = "slot_of";  // of a stage on the chip, by channel as the network is written
 
 template <class T>
 constexpr const char* kDtype = "";
@@ -142,6 +143,8 @@ class Taker {
     return add;
   }
 
+  void skip(const std::string& name) { taken_.insert(name); }
+
   // Zero points exist in other people's formats; only 0 can be run.
   void refuse_zero_points(const std::string& name) {
     const auto found = content_.tensors.find(name);
@@ -163,11 +166,12 @@ class Taker {
 
   void error(const std::string& message) { diagnostics_.error({file_, 0, 0}, message); }
 
+  void throw_if_any() { diagnostics_.throw_if_any(); }
   void finish() {
     for (const auto& [name, tensor] : content_.tensors)
       if (taken_.count(name) == 0)
         error(fmt::format("tensor '{}' does not belong to this network's deployed form", name));
-    diagnostics_.throw_if_any();
+    throw_if_any();
   }
 
  private:
@@ -251,6 +255,7 @@ DeployedStage take_stage(Taker& taker, const Stage& stage, bool last) {
     result.requantization = taker.table(prefix, channels);
     if (stage.global_avg_pool) take_average(taker, prefix, last, result);
   }
+  taker.skip(prefix + kSlots);  // read_placement()
   for (const char* name : {"zero_point", "input_zero_point", "weight_zero_point", "output_zero_point"})
     taker.refuse_zero_points(prefix + name);
   return result;
@@ -259,7 +264,7 @@ DeployedStage take_stage(Taker& taker, const Stage& stage, bool last) {
 }  // namespace
 
 void write_deployed(const std::filesystem::path& file, const Network& network,
-                    const DeployedNetwork& deployed) {
+                    const DeployedNetwork& deployed, const Placement* placement) {
   SafeTensors content;
   content.metadata["format"] = kFormat;
   content.metadata["network"] = network.name;
@@ -269,6 +274,8 @@ void write_deployed(const std::filesystem::path& file, const Network& network,
     if (network.stages[s].on_chip()) {
       content.tensors[prefix + "weight"] = stage.weight;
       content.tensors[prefix + "input_scale"] = vector_tensor(std::vector<float>{stage.input_scale});
+      if (placement != nullptr)
+        content.tensors[prefix + kSlots] = vector_tensor(placement->stages.at(s).slot_of);
     } else {
       put_host_stage(content, prefix, stage);
     }
@@ -320,6 +327,40 @@ DeployedNetwork read_deployed(const std::filesystem::path& file, const Network& 
   }
   taker.finish();
   return deployed;
+}
+
+std::optional<Placement> read_placement(const std::filesystem::path& file, const Network& network) {
+  SafeTensors content = read_safetensors(file);
+  Taker taker(content, file.string());
+  Placement placement = identity_placement(network);
+  bool found = false;
+  for (const ChannelGroup& group : channel_groups(network)) {
+    std::optional<ChannelPlacement> channels;
+    for (const std::size_t s : group.stages) {
+      const Stage& stage = network.stages[s];
+      if (!stage.on_chip() || !content.tensors.contains(stage.name + "." + kSlots)) continue;
+      const auto slots = taker.take<std::int32_t>(stage.name + "." + kSlots, {stage.gemm_out.channels});
+      // As many slots as the stage's weight has outputs.
+      std::int64_t count = 0;
+      if (const auto weight = content.tensors.find(stage.name + ".weight"); weight != content.tensors.end())
+        std::visit([&](const auto& t) { count = t.shape.empty() ? 0 : t.shape[0]; }, weight->second);
+      if (slots.data.empty()) continue;
+      channels = ChannelPlacement{count, slots.data};
+      found = true;
+      placement.stages[s] = *channels;
+    }
+    // An add or a normalisation goes with those whose results it reads.
+    for (const std::size_t s : group.stages)
+      if (channels && !network.stages[s].on_chip()) placement.stages[s] = *channels;
+  }
+  taker.throw_if_any();
+  if (!found) return std::nullopt;
+  try {
+    check_placement(network, placement);
+  } catch (const common::InputError& error) {
+    throw common::InputError({file.string(), 0, 0}, error.what());
+  }
+  return placement;
 }
 
 bool is_deployed(const std::filesystem::path& file) {
