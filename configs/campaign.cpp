@@ -159,6 +159,27 @@ PolicyConfig read_policy(Section policy) {
   return config;
 }
 
+RepairConfig read_repair(Section repair) {
+  RepairConfig config;
+  if (auto mapping = repair.optional_section("mapping")) {
+    using enum Saliency;
+    config.mapping.emplace();
+    config.mapping->saliency = mapping->choice<Saliency>(
+        "saliency", {{"magnitude", magnitude}, {"square", square}, {"output", output}}, output);
+    config.mapping->spare_columns = mapping->boolean("spare_columns", true);
+  }
+  if (auto compensation = repair.optional_section("compensation")) {
+    config.compensation.emplace();
+    config.compensation->images = compensation->integer("images", 1, kAny, config.compensation->images);
+    config.compensation->ridge = compensation->real("ridge", 0, 1e6, config.compensation->ridge);
+  }
+  if (auto batch_norm = repair.optional_section("batch_norm")) {
+    config.batch_norm.emplace();
+    config.batch_norm->images = batch_norm->integer("images", 1, kAny, config.batch_norm->images);
+  }
+  return config;
+}
+
 std::vector<std::int64_t> read_compare(Section compare) {
   std::vector<std::int64_t> steps =
       compare.integers("fixed_steps", 0, kMostSteps, std::vector<std::int64_t>());
@@ -247,6 +268,7 @@ CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides&
   }
   if (auto section = campaign.optional_section("quantization"))
     config.quantization = read_quantization(*section);
+  if (auto repair = campaign.optional_section("repair")) config.repair = read_repair(*repair);
   config.constraint = read_constraint(campaign.section("constraint"));
   config.characterize = read_characterize(campaign.section("characterize"));
   config.chips = read_chips(campaign.section("chips"));

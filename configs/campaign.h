@@ -87,6 +87,28 @@ struct PolicyConfig {
   std::int64_t steps = 0;  // for fixed
 };
 
+// What losing a weight is taken to cost: |w|, w², or w² times the mean square of what it multiplies.
+enum class Saliency { magnitude, square, output };
+
+// Stages of repair before any retraining (training/repair/). Images are training images, without labels.
+struct MappingConfig {
+  Saliency saliency = Saliency::output;
+  bool spare_columns = true;
+};
+struct CompensationConfig {
+  std::int64_t images = 1000;
+  double ridge = 0.01;
+};
+struct RecalibrationConfig {
+  std::int64_t images = 1000;
+};
+struct RepairConfig {
+  std::optional<MappingConfig> mapping;
+  std::optional<CompensationConfig> compensation;
+  std::optional<RecalibrationConfig> batch_norm;
+  bool any() const { return mapping || compensation || batch_norm; }
+};
+
 struct QuantizationConfig {
   ScaleMethod method = ScaleMethod::minmax;
   double percentile = 99.99;  // for percentile
@@ -106,6 +128,7 @@ struct CampaignConfig {
   SgdConfig retrain;                // key `retrain`
   Forward forward = Forward::chip;  // key `retrain.forward`
   QuantizationConfig quantization;
+  RepairConfig repair;  // key `repair`; absent: pruning only
   ConstraintConfig constraint;
   CharacterizeConfig characterize;
   ChipsConfig chips;

@@ -171,7 +171,8 @@ void Campaign::retrain(bool for_comparison) {
       const reduce::ChipPlan& chip = plan.chips[i];
       const bool rejected = chip.verdict == reduce::Verdict::reject;
       worker->retrain(inputs_.chips[i], wanted[i],
-                      rejected ? std::nullopt : std::optional<std::int64_t>(chip.planned_steps), progress);
+                      rejected ? std::nullopt : std::optional<std::int64_t>(chip.planned_steps),
+                      chip.verdict != reduce::Verdict::ship, progress);
     };
   });
   const CampaignReport results = report(plan);

@@ -127,6 +127,9 @@ void CampaignFolder::write_before(const reduce::ChipFacts& facts) const {
       "lost,{}\n",
       facts.faulty_pes, common::format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults,
       facts.before.correct, facts.before.gained, facts.before.lost);
+  if (facts.repaired)
+    text += fmt::format("repaired_correct,{}\nrepaired_gained,{}\nrepaired_lost,{}\n",
+                        facts.repaired->correct, facts.repaired->gained, facts.repaired->lost);
   for (const auto& [layer, rate] : facts.mapped_fault_rate)
     text +=
         fmt::format("{},{}\n", common::csv_cell("mapped_fault_rate:" + layer), common::format_number(rate));
@@ -163,6 +166,9 @@ std::optional<reduce::ChipFacts> CampaignFolder::read_before(const std::string& 
   facts.assumed_maskable = whole("assumed_maskable");
   facts.live_faults = whole("live_faults");
   facts.before = {images, whole("correct"), whole("gained"), whole("lost")};
+  if (values.contains("repaired_correct") && values.contains("repaired_gained") &&
+      values.contains("repaired_lost"))
+    facts.repaired = {images, whole("repaired_correct"), whole("repaired_gained"), whole("repaired_lost")};
   return facts;
 }
 

@@ -22,6 +22,23 @@ std::string chips_source(const configs::ChipsConfig& chips) {
   return std::holds_alternative<configs::LotFile>(chips) ? "lot file" : "fault maps";
 }
 
+// Campaigns without repair keep the manifest that they had.
+void add_repair(std::vector<ManifestEntry>& entries, const configs::RepairConfig& repair) {
+  static constexpr const char* kSaliencies[] = {"magnitude", "square", "output"};
+  std::string mapping = "none", compensation = "none", batch_norm = "none";
+  if (repair.mapping)
+    mapping =
+        fmt::format("saliency {}, {} spare columns", kSaliencies[static_cast<int>(repair.mapping->saliency)],
+                    repair.mapping->spare_columns ? "with" : "without");
+  if (repair.compensation)
+    compensation = fmt::format("{} images, ridge {}", repair.compensation->images,
+                               common::format_number(repair.compensation->ridge));
+  if (repair.batch_norm) batch_norm = fmt::format("{} images", repair.batch_norm->images);
+  entries.push_back({"repair.mapping", mapping});
+  entries.push_back({"repair.compensation", compensation});
+  entries.push_back({"repair.batch_norm", batch_norm});
+}
+
 }  // namespace
 
 std::vector<ManifestEntry> manifest_of(const CampaignInputs& inputs) {
@@ -37,6 +54,7 @@ std::vector<ManifestEntry> manifest_of(const CampaignInputs& inputs) {
   add_sgd(entries, "retrain", config.retrain);
   entries.push_back({"retrain.forward", config.forward == configs::Forward::chip ? "chip" : "masked_float"});
   add_quantization(entries, config.quantization);
+  if (config.repair.any()) add_repair(entries, config.repair);
   static constexpr const char* kPolicies[] = {"max", "mean", "fixed"};
   const std::vector<double> fixed_steps(config.compare_fixed_steps.begin(), config.compare_fixed_steps.end());
   const std::vector<ManifestEntry> rest{

@@ -1,6 +1,8 @@
 // The terminal tables of campaign_report.h; at most 100 columns wide for chip ids of up to 14 characters.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "common/text.h"
 #include "sim/campaign_report.h"
 #include "sim/text_table.h"
@@ -42,6 +44,7 @@ Tone tone_of(Outcome outcome) {
 Tone tone_of(reduce::Verdict verdict) {
   switch (verdict) {
     case reduce::Verdict::ship:
+    case reduce::Verdict::repair:
       return Tone::good;
     case reduce::Verdict::retrain:
       return Tone::plain;
@@ -96,17 +99,25 @@ std::string plan_table(const reduce::Plan& plan, bool colours) {
   table.column("faulty\nPEs");
   table.column("fault\nrate %");
   table.column("before\n%");
+  const bool repairs = std::any_of(plan.chips.begin(), plan.chips.end(), [](const reduce::ChipPlan& chip) {
+    return chip.facts.repaired.has_value();
+  });
+  if (repairs) table.column("repaired\n%");
   table.column("plan", Align::left);
   table.column("steps");
   table.column("epochs");
-  for (const reduce::ChipPlan& chip : plan.chips)
-    table.row({{chip.facts.id},
-               {fmt::format("{}", chip.facts.faulty_pes)},
-               {rate_bare(chip.facts.fault_rate)},
-               {bare_percent(chip.facts.before.accuracy())},
-               {reduce::to_string(chip.verdict), tone_of(chip.verdict)},
-               {fmt::format("{}", chip.planned_steps)},
-               {fmt::format("{:.2f}", chip.planned_epochs)}});
+  for (const reduce::ChipPlan& chip : plan.chips) {
+    std::vector<TableCell> row{{chip.facts.id},
+                               {fmt::format("{}", chip.facts.faulty_pes)},
+                               {rate_bare(chip.facts.fault_rate)},
+                               {bare_percent(chip.facts.before.accuracy())}};
+    if (repairs)
+      row.push_back({chip.facts.repaired ? bare_percent(chip.facts.repaired->accuracy()) : std::string()});
+    row.push_back({reduce::to_string(chip.verdict), tone_of(chip.verdict)});
+    row.push_back({fmt::format("{}", chip.planned_steps)});
+    row.push_back({fmt::format("{:.2f}", chip.planned_epochs)});
+    table.row(row);
+  }
   return fmt::format("Plan{}\n\n", decided_note(plan.decided_on)) + table.render(colours);
 }
 

@@ -16,8 +16,8 @@ namespace kintsugi::sim {
 namespace {
 
 reduce::BenchInputs bench_inputs(const CampaignInputs& inputs) {
-  return {&inputs.chip,          &inputs.network,       &inputs.training,
-          inputs.config.retrain, inputs.config.forward, inputs.seed};
+  return {&inputs.chip,          &inputs.network, &inputs.training,    inputs.config.retrain,
+          inputs.config.forward, inputs.seed,     inputs.config.repair};
 }
 
 }  // namespace
@@ -73,7 +73,8 @@ void CampaignWorker::characterize(std::size_t rate_index, int repeat, const Repo
   const reduce::Correct& baseline = baseline_of("decision", inputs_.decision);
   std::vector<CharacterizedPoint> points;
   bench_.retrain(
-      weights_, scales(), fmt::format("characterize/{}/{}", common::format_number(rate), repeat), marks,
+      bench_.repair(weights_, scales()), scales(),
+      fmt::format("characterize/{}/{}", common::format_number(rate), repeat), marks,
       [&](std::int64_t steps, const workloads::Parameters& parameters) {
         const auto deployed = bench_.deploy(parameters, scales());
         points.push_back({steps, reduce::score(bench_.measure(deployed, inputs_.decision), baseline)});
@@ -97,19 +98,25 @@ void CampaignWorker::before(const faults::FaultMap& map) {
   const auto deployed = bench_.deploy(weights_, scales());
   facts.before =
       reduce::score(bench_.measure(deployed, inputs_.decision), baseline_of("decision", inputs_.decision));
+  if (inputs_.config.repair.any()) {
+    const workloads::Parameters repaired = bench_.repair(weights_, scales());
+    facts.repaired = reduce::score(bench_.measure(bench_.deploy(repaired, scales()), inputs_.decision),
+                                   baseline_of("decision", inputs_.decision));
+  }
   folder_.write_before(facts);
 }
 
 void CampaignWorker::retrain(const faults::FaultMap& map, const std::vector<std::int64_t>& marks,
-                             std::optional<std::int64_t> planned, const ReportSteps& progress) {
+                             std::optional<std::int64_t> planned, bool repair, const ReportSteps& progress) {
   bench_.insert_chip(compile_for(inputs_, map));
+  const workloads::Parameters start = repair ? bench_.repair(weights_, scales()) : weights_;
   const reduce::Correct& decision = baseline_of("decision", inputs_.decision);
   const reduce::Correct& test = baseline_of("test", inputs_.test);
   std::vector<RetrainedPoint> points;
   // An older plan's result must not vouch for the weights that are written now.
   std::filesystem::remove(folder_.retrain_task(map.chip));
   bench_.retrain(
-      weights_, scales(), "retrain/" + map.chip, marks,
+      start, scales(), "retrain/" + map.chip, marks,
       [&](std::int64_t steps, const workloads::Parameters& parameters) {
         const auto deployed = bench_.deploy(parameters, scales());
         RetrainedPoint point;
@@ -122,8 +129,9 @@ void CampaignWorker::retrain(const faults::FaultMap& map, const std::vector<std:
           point.test_float_correct = reduce::count(bench_.measure_float(parameters, inputs_.test));
           point.test_fault_free_correct = reduce::count(bench_.measure_fault_free(deployed, inputs_.test));
           const std::filesystem::path chip = folder_.chip(map.chip);
-          workloads::write_parameters(chip / "weights.safetensors", parameters);
-          workloads::write_deployed(chip / "deployed.safetensors", inputs_.network, deployed);
+          workloads::write_parameters(chip / "weights.safetensors", bench_.as_written(parameters));
+          workloads::write_deployed(chip / "deployed.safetensors", bench_.network(), deployed,
+                                    bench_.placement());
         }
         points.push_back(point);
       },

@@ -25,9 +25,10 @@ class CampaignWorker {
   void baseline(const std::string& set, const workloads::ImageSet& images);
   void characterize(std::size_t rate_index, int repeat, const ReportSteps& progress);
   void before(const faults::FaultMap& map);
-  // Evaluates at every mark; at `planned` (absent: rejected) also writes the chip's weights.
+  // Evaluates at every mark; at `planned` (absent: rejected) also writes the chip's weights. `repair`: first,
+  // as the campaign says.
   void retrain(const faults::FaultMap& map, const std::vector<std::int64_t>& marks,
-               std::optional<std::int64_t> planned, const ReportSteps& progress);
+               std::optional<std::int64_t> planned, bool repair, const ReportSteps& progress);
 
  private:
   // Baselines are read when first needed: those of the test set exist for retraining only.

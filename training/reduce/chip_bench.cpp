@@ -4,6 +4,9 @@
 #include <stdexcept>
 
 #include "common/thread_pool.h"
+#include "training/repair/batch_norm_recalibration.h"
+#include "training/repair/compensation.h"
+#include "training/repair/mapping.h"
 #include "workloads/inference.h"
 #include "workloads/pruning_mask.h"
 
@@ -50,19 +53,75 @@ std::int64_t live_faulty_pes(const faults::ArrayFaults& faults) {
 }
 
 ChipBench::ChipBench(const BenchInputs& inputs, common::ThreadPool& pool)
-    : inputs_(inputs), pool_(pool), accelerator_(*inputs.chip, &pool) {
+    : inputs_(inputs), network_(*inputs.network), pool_(pool), accelerator_(*inputs.chip, &pool) {
   insert_chip(faults::fault_free(inputs.chip->array.rows, inputs.chip->array.cols));
 }
 
 void ChipBench::insert_chip(const faults::ArrayFaults& faults) {
   faults_ = faults;
-  masks_ = workloads::pruning_masks(*inputs_.network, faults_, *inputs_.chip);
+  if (placement_) network_ = *inputs_.network;
+  placement_.reset();
+  masks_ = workloads::pruning_masks(network_, faults_, *inputs_.chip);
   accelerator_.load_faults(faults_);
+}
+
+double ChipBench::step_multiply_adds() const {
+  double macs = 0;
+  for (const workloads::Stage& stage : inputs_.network->stages) macs += static_cast<double>(stage.macs());
+  return 3 * macs * inputs_.sgd.batch;  // forward, data gradients, weight gradients
+}
+
+workloads::Parameters ChipBench::as_written(const workloads::Parameters& parameters) const {
+  return placement_ ? workloads::take_back(*inputs_.network, parameters, *placement_) : parameters;
+}
+
+workloads::Parameters ChipBench::repair(const workloads::Parameters& original,
+                                        const workloads::ActivationScales& scales) {
+  const configs::RepairConfig& config = inputs_.repair;
+  const auto images = [&](std::int64_t count) {
+    return inputs_.training->first(std::min(count, inputs_.training->size()));
+  };
+  const auto forward = [&](std::int64_t count) {
+    return step_multiply_adds() / 3 / inputs_.sgd.batch * static_cast<double>(count);
+  };
+  repair_multiply_adds_ = 0;
+  workloads::Parameters parameters = original;
+  if (faults_.bypassed_pes() == 0) return parameters;
+  if (config.mapping) {
+    constexpr std::int64_t kImages = 1000;
+    if (config.mapping->saliency == configs::Saliency::output) repair_multiply_adds_ += forward(kImages);
+    const auto saliency = repair::weight_saliency(*inputs_.network, original, config.mapping->saliency,
+                                                  images(kImages), &pool_);
+    repair::Mapping mapping = repair::map_around_faults(*inputs_.network, saliency, faults_, *inputs_.chip,
+                                                        {config.mapping->spare_columns, 4});
+    network_ = workloads::placed(*inputs_.network, mapping.placement);
+    parameters = workloads::place(*inputs_.network, original, mapping.placement);
+    placement_ = std::move(mapping.placement);
+    masks_ = workloads::pruning_masks(network_, faults_, *inputs_.chip);
+  }
+  if (config.compensation) {
+    repair::CompensationOptions options;
+    options.ridge = config.compensation->ridge;
+    repair::Compensation result =
+        repair::compensate(accelerator_, network_, parameters, masks_, scales, faults_,
+                           images(config.compensation->images), options, &pool_);
+    parameters = std::move(result.parameters);
+    repair_multiply_adds_ += result.multiply_adds;
+  }
+  if (config.batch_norm && repair::has_batch_norm(network_)) {
+    const workloads::ImageSet chosen = images(config.batch_norm->images);
+    parameters = repair::recalibrate_batch_norm(
+        network_, std::move(parameters), masks_, ChipInTheLoop{&accelerator_, scales}, chosen,
+        std::min<std::int64_t>(inputs_.sgd.batch, chosen.size()), pool_);
+    repair_multiply_adds_ += 3 * forward(chosen.size());
+  }
+  workloads::apply_masks(parameters, masks_);
+  return parameters;
 }
 
 workloads::DeployedNetwork ChipBench::deploy(const workloads::Parameters& parameters,
                                              const workloads::ActivationScales& scales) const {
-  workloads::DeployedNetwork deployed = workloads::deploy(*inputs_.network, parameters, scales, masks_);
+  workloads::DeployedNetwork deployed = workloads::deploy(network_, parameters, scales, masks_);
   deployed.rows = faults_.rows;
   deployed.cols = faults_.cols;
   deployed.bypass = faults_.bypass;
@@ -71,8 +130,7 @@ workloads::DeployedNetwork ChipBench::deploy(const workloads::Parameters& parame
 
 Correct ChipBench::run(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images,
                        const faults::ArrayFaults& faults) {
-  const auto result =
-      workloads::infer(accelerator_, *inputs_.network, deployed, images, kInferenceBatch, faults);
+  const auto result = workloads::infer(accelerator_, network_, deployed, images, kInferenceBatch, faults);
   return compare(result.predicted, images.labels);
 }
 
@@ -90,7 +148,7 @@ Correct ChipBench::measure_fault_free(const workloads::DeployedNetwork& deployed
 }
 
 Correct ChipBench::measure_float(const workloads::Parameters& parameters, const workloads::ImageSet& images) {
-  return compare(workloads::float_predictions(*inputs_.network, parameters, images, &pool_), images.labels);
+  return compare(workloads::float_predictions(network_, parameters, images, &pool_), images.labels);
 }
 
 void ChipBench::retrain(const workloads::Parameters& start, const workloads::ActivationScales& scales,
@@ -111,7 +169,7 @@ void ChipBench::retrain(const workloads::Parameters& start, const workloads::Act
   options.stream = stream;
   std::optional<ChipInTheLoop> chip;
   if (inputs_.forward == configs::Forward::chip) chip = ChipInTheLoop{&accelerator_, scales};
-  Trainer trainer(*inputs_.network, std::move(pruned), *inputs_.training, options, masks_, chip, &pool_);
+  Trainer trainer(network_, std::move(pruned), *inputs_.training, options, masks_, chip, &pool_);
   for (const std::int64_t mark : marks) {
     std::int64_t unreported = 0;
     while (trainer.steps_done() < mark) {

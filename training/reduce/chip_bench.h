@@ -38,6 +38,7 @@ struct BenchInputs {
   configs::SgdConfig sgd;  // schedule must be constant: one run then serves every amount
   configs::Forward forward = configs::Forward::chip;
   std::uint64_t seed = 0;
+  configs::RepairConfig repair = {};
 };
 
 // Called with (steps done, parameters) at each mark, in ascending order.
@@ -47,8 +48,21 @@ class ChipBench {
  public:
   ChipBench(const BenchInputs& inputs, common::ThreadPool& pool);
 
-  // Faults are loaded until the next call.
+  // Faults are loaded until the next call; channels are where the network says.
   void insert_chip(const faults::ArrayFaults& faults);
+  // The inserted chip's repair: channels mapped around its faulty PEs, pruning, compensation, batch-norm
+  // recalibration, as far as asked for. Returns the repaired parameters. From here on all parameters are
+  // those of the mapped network.
+  workloads::Parameters repair(const workloads::Parameters& original,
+                               const workloads::ActivationScales& scales);
+  // Arithmetic of the last repair, in multiply-adds; one SGD step of the campaign takes step_multiply_adds().
+  double repair_multiply_adds() const { return repair_multiply_adds_; }
+  double step_multiply_adds() const;
+  // Null if every channel is where the network says.
+  const workloads::Placement* placement() const { return placement_ ? &*placement_ : nullptr; }
+  const workloads::Network& network() const { return network_; }
+  // Parameters of the mapped network as the network was written.
+  workloads::Parameters as_written(const workloads::Parameters& parameters) const;
   const workloads::Masks& masks() const { return masks_; }
 
   // Quantised for the inserted chip: pruned weights, its bypass bits.
@@ -71,6 +85,9 @@ class ChipBench {
               const faults::ArrayFaults& faults);
 
   BenchInputs inputs_;
+  workloads::Network network_;  // of the inserted chip
+  std::optional<workloads::Placement> placement_;
+  double repair_multiply_adds_ = 0;
   common::ThreadPool& pool_;
   array::FunctionalAccelerator accelerator_;
   faults::ArrayFaults faults_;

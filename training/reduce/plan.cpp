@@ -8,6 +8,8 @@ std::string to_string(Verdict verdict) {
   switch (verdict) {
     case Verdict::ship:
       return "ship";
+    case Verdict::repair:
+      return "repair";
     case Verdict::retrain:
       return "retrain";
     case Verdict::reject:
@@ -22,16 +24,20 @@ ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Con
   plan.facts = facts;
   const ChipAmount amount = envelope.at(facts.fault_rate);
   plan.reason = amount.reason;
+  const Score& start = facts.repaired ? *facts.repaired : facts.before;
   if (constraint.judge(facts.before) == Outcome::pass) {
     plan.verdict = Verdict::ship;
     plan.reason = "accuracy before retraining meets the constraint beyond its 95 % interval";
+  } else if (facts.repaired && constraint.judge(start) == Outcome::pass) {
+    plan.verdict = Verdict::repair;
+    plan.reason = "accuracy after repair meets the constraint beyond its 95 % interval";
   } else if (!amount.steps) {
     plan.verdict = Verdict::reject;
   } else if (*amount.steps > 0) {
     plan.verdict = Verdict::retrain;
     plan.planned_steps = *amount.steps;
-  } else if (constraint.met(facts.before) || policy == configs::PolicyName::fixed) {
-    plan.verdict = Verdict::ship;
+  } else if (constraint.met(start) || policy == configs::PolicyName::fixed) {
+    plan.verdict = facts.repaired ? Verdict::repair : Verdict::ship;
     plan.reason += ": no retraining needed";
   } else {
     plan.verdict = Verdict::retrain;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,7 +13,8 @@
 
 namespace kintsugi::training::reduce {
 
-enum class Verdict { ship, retrain, reject };
+// repair: the repaired network meets the constraint, so nothing is retrained.
+enum class Verdict { ship, repair, retrain, reject };
 std::string to_string(Verdict verdict);
 
 // What is known of a chip before retraining.
@@ -25,7 +27,8 @@ struct ChipFacts {
   std::int64_t assumed_maskable = 0;
   std::int64_t live_faults = 0;  // PEs whose fault a bypass does not hide: test escapes, faulty registers
   std::vector<std::pair<std::string, double>> mapped_fault_rate;  // by layer, in network order
-  Score before;  // original weights, pruned by the bypass, on this chip; decision set
+  Score before;                   // original weights, pruned by the bypass, on this chip; decision set
+  std::optional<Score> repaired;  // what retraining starts from, if the campaign repairs
 };
 
 struct ChipPlan {

@@ -40,6 +40,12 @@ std::string chip_yaml(const ChipPlan& plan) {
   for (const auto& [layer, rate] : facts.mapped_fault_rate)
     rates += fmt::format("{}{}: {}", rates.empty() ? "" : ", ", yaml_scalar(layer), format_number(rate));
   const Interval change = facts.before.change();
+  std::string repaired;
+  if (facts.repaired)
+    repaired =
+        fmt::format("      accuracy_repaired: {}\n      repaired: {{correct: {}, gained: {}, lost: {}}}\n",
+                    format_number(facts.repaired->accuracy()), facts.repaired->correct,
+                    facts.repaired->gained, facts.repaired->lost);
   return fmt::format(
       "    - id: {}\n"
       "      fault_map: {}\n"
@@ -52,6 +58,7 @@ std::string chip_yaml(const ChipPlan& plan) {
       "      accuracy_before: {}\n"
       "      accuracy_change: {}  # against the fault-free chip; 95 % interval {:+.5f} ... {:+.5f}\n"
       "      before: {{correct: {}, gained: {}, lost: {}}}\n"
+      "{}"
       "      plan: {}\n"
       "      planned_steps: {}\n"
       "      planned_epochs: {}\n"
@@ -59,7 +66,7 @@ std::string chip_yaml(const ChipPlan& plan) {
       yaml_scalar(facts.id), yaml_scalar(facts.fault_map), facts.fault_map_sha256, facts.faulty_pes,
       format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults, rates,
       format_number(facts.before.accuracy()), format_number(change.estimate), change.low, change.high,
-      facts.before.correct, facts.before.gained, facts.before.lost, to_string(plan.verdict),
+      facts.before.correct, facts.before.gained, facts.before.lost, repaired, to_string(plan.verdict),
       plan.planned_steps, format_number(plan.planned_epochs), yaml_scalar(plan.reason));
 }
 
@@ -78,18 +85,26 @@ ChipPlan read_chip_plan(configs::Section section, std::int64_t images) {
     facts.mapped_fault_rate.emplace_back(layer, rates.real(layer, 0, 1));
   section.real("accuracy_before", 0, 1);  // for people; `before` has the counts
   section.real("accuracy_change", -1, 1);
-  configs::Section before = section.section("before");
-  facts.before = {images, before.integer("correct", 0, images), before.integer("gained", 0, images),
-                  before.integer("lost", 0, images)};
-  plan.verdict = section.choice<Verdict>(
-      "plan", {{"ship", Verdict::ship}, {"retrain", Verdict::retrain}, {"reject", Verdict::reject}});
+  const auto score = [images](configs::Section counts) {
+    return Score{images, counts.integer("correct", 0, images), counts.integer("gained", 0, images),
+                 counts.integer("lost", 0, images)};
+  };
+  facts.before = score(section.section("before"));
+  if (auto repaired = section.optional_section("repaired")) {
+    section.real("accuracy_repaired", 0, 1);
+    facts.repaired = score(*repaired);
+  }
+  plan.verdict = section.choice<Verdict>("plan", {{"ship", Verdict::ship},
+                                                  {"repair", Verdict::repair},
+                                                  {"retrain", Verdict::retrain},
+                                                  {"reject", Verdict::reject}});
   plan.planned_steps = section.integer("planned_steps", 0, kAny);
   plan.planned_epochs = section.real("planned_epochs", 0, 1e18);
   plan.reason = section.text("reason");
   if ((plan.verdict == Verdict::retrain) != (plan.planned_steps > 0))
     section.error("planned_steps",
                   fmt::format("'plan: {}' does not go with {} planned steps; retrain needs at "
-                              "least 1, ship and reject need 0",
+                              "least 1, ship, repair and reject need 0",
                               to_string(plan.verdict), plan.planned_steps));
   return plan;
 }

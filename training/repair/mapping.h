@@ -8,6 +8,7 @@
 // for it, empty columns are used too.
 #pragma once
 
+#include "configs/campaign.h"
 #include "configs/chip.h"
 #include "faults/array_faults.h"
 #include "workloads/dataset.h"
@@ -21,9 +22,8 @@ class ThreadPool;
 
 namespace kintsugi::training::repair {
 
-// What losing a weight is taken to cost: |w|, w², or w² times the mean square of the activation that it
-// multiplies (the squared change of the layer's output if activations were uncorrelated).
-enum class Saliency { magnitude, square, output };
+// Saliency::output is the squared change of the layer's output if activations were uncorrelated.
+using configs::Saliency;
 
 // By "<stage>.weight", in the parameter's shape. `images` are read for Saliency::output only.
 workloads::Parameters weight_saliency(const workloads::Network& network,
