@@ -4,7 +4,7 @@ set -euo pipefail
 
 packages=(
   g++ cmake ninja-build pkg-config
-  libsystemc-dev libeigen3-dev libyaml-cpp-dev libboost-program-options-dev libdnnl-dev libxbyak-dev
+  libsystemc-dev libeigen3-dev libyaml-cpp-dev libboost-program-options-dev libdnnl-dev libxbyak-dev liblemon-dev
   nlohmann-json3-dev libspdlog-dev libfmt-dev zlib1g-dev libssl-dev
   libgtest-dev libgmock-dev libbenchmark-dev python3
   dataset-fashion-mnist

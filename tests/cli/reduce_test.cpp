@@ -179,6 +179,51 @@ TEST_F(Reduce, RepairsAResidualNetwork) {
   EXPECT_GE(repaired_chips_that_run("a"), 2);
 }
 
+// Mapping, compensation and batch-norm recalibration come before retraining, save chips it would be needed
+// for, and what is delivered runs as reported.
+TEST_F(Reduce, RepairsBeforeItRetrains) {
+  const auto count = [](const std::string& text, const std::string& what) {
+    int found = 0;
+    for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++found;
+    return found;
+  };
+  int networks = 0, repaired = 0;
+  for (const char* network : {kNetwork, kResidualNetwork}) {
+    common::write_file_atomic(folder_ / "network.yaml", network);
+    const std::string name = networks++ == 0 ? "chain" : "residual";
+    const std::string less = "--quiet --set campaign.characterize.fault_rates=[0.1,0.6] ";
+    common::write_file_atomic(folder_ / "campaign.yaml", kCampaign);
+    ASSERT_EQ(reduce("all", name + "_plain", less).status, 0);
+    common::write_file_atomic(folder_ / "campaign.yaml",
+                              std::string(kCampaign) +
+                                  "  repair: {mapping: {saliency: output}, compensation: {images: 300},\n"
+                                  "           batch_norm: {images: 128}}\n");
+    const Outcome one = reduce("all", name, less + "--workers 1 --threads 1");
+    ASSERT_EQ(one.status, 0) << one.text;
+    ASSERT_EQ(reduce("all", name + "_again", less + "--workers 2 --threads 2").status, 0);
+    expect_same(name, name + "_again");
+    const std::string plan = text(name + "/plan.yaml"), plain = text(name + "_plain/plan.yaml");
+    EXPECT_EQ(count(plain, "plan: repair"), 0);
+    EXPECT_LE(count(plan, "plan: retrain"), count(plain, "plan: retrain"));
+    EXPECT_EQ(count(plan, "repaired: {correct:"), 6);
+    repaired += count(plan, "plan: repair");
+    EXPECT_GE(repaired_chips_that_run(name), 2);
+    // The plan reads back: a step by itself goes on from it.
+    const Outcome again = reduce("compare", name, less);
+    EXPECT_EQ(again.status, 0) << again.text;
+    // A folder without repair is another campaign.
+    EXPECT_THAT(reduce("all", name + "_plain", less).text, HasSubstr("repair.mapping"));
+  }
+  EXPECT_GE(repaired, 1);
+  // Float weights are in the network's own order and size, wherever its channels were put.
+  for (const auto& entry : fs::directory_iterator(folder_ / "chain" / "chips")) {
+    if (!fs::exists(entry.path() / "weights.safetensors")) continue;
+    const std::string weights = common::read_file(entry.path() / "weights.safetensors");
+    EXPECT_THAT(weights.substr(0, 1000), HasSubstr("\"shape\":[12,16]"));
+    EXPECT_THAT(weights.substr(0, 1000), HasSubstr("\"shape\":[3,12]"));
+  }
+}
+
 TEST_F(Reduce, LeavesTheSameBytesForAnyWorkersAndThreads) {
   const Outcome one = reduce("all", "a", "--workers 1 --threads 1");
   ASSERT_EQ(one.status, 0) << one.text;
