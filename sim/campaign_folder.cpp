@@ -128,8 +128,9 @@ void CampaignFolder::write_before(const reduce::ChipFacts& facts) const {
       facts.faulty_pes, common::format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults,
       facts.before.correct, facts.before.gained, facts.before.lost);
   if (facts.repaired)
-    text += fmt::format("repaired_correct,{}\nrepaired_gained,{}\nrepaired_lost,{}\n",
-                        facts.repaired->correct, facts.repaired->gained, facts.repaired->lost);
+    text += fmt::format("repaired_correct,{}\nrepaired_gained,{}\nrepaired_lost,{}\nrepair_steps,{}\n",
+                        facts.repaired->correct, facts.repaired->gained, facts.repaired->lost,
+                        common::format_number(facts.repair_steps));
   for (const auto& [layer, rate] : facts.mapped_fault_rate)
     text +=
         fmt::format("{},{}\n", common::csv_cell("mapped_fault_rate:" + layer), common::format_number(rate));
@@ -167,8 +168,10 @@ std::optional<reduce::ChipFacts> CampaignFolder::read_before(const std::string& 
   facts.live_faults = whole("live_faults");
   facts.before = {images, whole("correct"), whole("gained"), whole("lost")};
   if (values.contains("repaired_correct") && values.contains("repaired_gained") &&
-      values.contains("repaired_lost"))
+      values.contains("repaired_lost") && values.contains("repair_steps")) {
+    facts.repair_steps = values["repair_steps"];
     facts.repaired = {images, whole("repaired_correct"), whole("repaired_gained"), whole("repaired_lost")};
+  }
   return facts;
 }
 

@@ -103,13 +103,15 @@ std::string resilience_csv(const std::vector<reduce::RateResilience>& rates, con
 }
 
 std::string summary_yaml(const CampaignReport& report) {
-  std::int64_t verdicts[3] = {0, 0, 0};
+  std::int64_t verdicts[4] = {0, 0, 0, 0};
   std::int64_t outcomes[4] = {0, 0, 0, 0};
+  double repair_steps = 0;
   std::int64_t planned = 0, faulty = 0, assumed = 0, live = 0;
   for (const ChipReport& chip : report.chips) {
     ++verdicts[static_cast<int>(chip.plan.verdict)];
     ++outcomes[static_cast<int>(chip.outcome)];
     planned += chip.plan.planned_steps;
+    repair_steps += chip.plan.facts.repair_steps;
     faulty += chip.plan.facts.faulty_pes;
     assumed += chip.plan.facts.assumed_maskable;
     live += chip.plan.facts.live_faults;
@@ -124,9 +126,10 @@ std::string summary_yaml(const CampaignReport& report) {
       "    decision: {{images: {}, float: {}, int8: {}}}\n"
       "    test: {{images: {}, float: {}, int8: {}}}\n"
       "  chips: {}\n"
-      "  plan: {{ship: {}, retrain: {}, reject: {}}}\n"
+      "  plan: {{ship: {}, repair: {}, retrain: {}, reject: {}}}\n"
       "  outcome: {{pass: {}, undecided: {}, fail: {}, rejected: {}}}\n"
       "  planned_steps: {}\n"
+      "  repair_steps: {:.1f}  # the arithmetic of all repairs, in steps of retraining\n"
       "  characterization_steps: {}\n"
       "  steps_per_epoch: {}\n"
       "  assumed_maskable: {}  # faults of unknown nature, taken to be hidden by the bypass, of {} faulty "
@@ -139,10 +142,10 @@ std::string summary_yaml(const CampaignReport& report) {
       share_text(report.decision_float, report.decision_images),
       share_text(report.decision_int8, report.decision_images), report.test_images,
       share_text(report.test_float, report.test_images), share_text(report.test_int8, report.test_images),
-      report.chips.size(), verdicts[0], verdicts[1], verdicts[2], outcomes[static_cast<int>(Outcome::pass)],
-      outcomes[static_cast<int>(Outcome::undecided)], outcomes[static_cast<int>(Outcome::fail)],
-      outcomes[static_cast<int>(Outcome::rejected)], planned, report.characterization_steps,
-      report.steps_per_epoch, assumed, faulty, live,
+      report.chips.size(), verdicts[0], verdicts[1], verdicts[2], verdicts[3],
+      outcomes[static_cast<int>(Outcome::pass)], outcomes[static_cast<int>(Outcome::undecided)],
+      outcomes[static_cast<int>(Outcome::fail)], outcomes[static_cast<int>(Outcome::rejected)], planned,
+      repair_steps, report.characterization_steps, report.steps_per_epoch, assumed, faulty, live,
       report.escapes == 0 ? std::string("\"assumed 100 %\"")
                           : fmt::format("\"{} faults escaped the test\"", report.escapes));
   if (!report.policies.empty()) text += "  compare:\n";

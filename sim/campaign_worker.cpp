@@ -102,6 +102,7 @@ void CampaignWorker::before(const faults::FaultMap& map) {
     const workloads::Parameters repaired = bench_.repair(weights_, scales());
     facts.repaired = reduce::score(bench_.measure(bench_.deploy(repaired, scales()), inputs_.decision),
                                    baseline_of("decision", inputs_.decision));
+    facts.repair_steps = bench_.repair_multiply_adds() / bench_.step_multiply_adds();
   }
   folder_.write_before(facts);
 }

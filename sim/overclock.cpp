@@ -244,7 +244,7 @@ void Overclock::run() {
   evaluate("test", last);
   const OverclockReport result = report();
   write(result);
-  say("\n" + overclock_tables(result, colours_));
+  say(fmt::format("\n{}", overclock_tables(result, colours_)));
 }
 
 }  // namespace kintsugi::sim

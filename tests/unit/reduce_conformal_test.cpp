@@ -14,12 +14,12 @@ namespace {
 
 // P(Binomial(n, c) ≤ k − 1), term by term.
 double probability(std::int64_t n, double c, std::int64_t k) {
+  const auto all = static_cast<double>(n);
   double sum = 0;
   for (std::int64_t i = 0; i < k; ++i) {
-    const double log_term = std::lgamma(n + 1.0) - std::lgamma(i + 1.0) - std::lgamma(n - i + 1.0) +
-                            static_cast<double>(i) * std::log(c) +
-                            static_cast<double>(n - i) * std::log(1 - c);
-    sum += std::exp(log_term);
+    const auto covered = static_cast<double>(i);
+    sum += std::exp(std::lgamma(all + 1) - std::lgamma(covered + 1) - std::lgamma(all - covered + 1) +
+                    covered * std::log(c) + (all - covered) * std::log(1 - c));
   }
   return sum;
 }
@@ -34,7 +34,9 @@ TEST(Conformal, RanksAreTheLeastThatKeepThePromise) {
           continue;
         }
         EXPECT_GE(probability(n, coverage, *rank), confidence - 1e-9);
-        if (*rank > 1) EXPECT_LT(probability(n, coverage, *rank - 1), confidence + 1e-9);
+        if (*rank > 1) {
+          EXPECT_LT(probability(n, coverage, *rank - 1), confidence + 1e-9);
+        }
       }
 }
 

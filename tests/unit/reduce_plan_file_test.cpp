@@ -22,13 +22,29 @@ Plan example() {
   plan.steps_per_epoch = 429;
   plan.baseline = {5000, 4431, 0, 0};
   ChipPlan chip;
-  chip.facts = {"007", "chips/007/fault_map.yaml",         std::string(64, 'b'), 655, 655.0 / 65536, 655,
-                0,     {{"fc1", 0.01}, {"features.0", 0}}, {5000, 4300, 20, 151}};
+  chip.facts = {"007",
+                "chips/007/fault_map.yaml",
+                std::string(64, 'b'),
+                655,
+                655.0 / 65536,
+                655,
+                0,
+                {{"fc1", 0.01}, {"features.0", 0}},
+                {5000, 4300, 20, 151},
+                std::nullopt,
+                0};
   chip.verdict = Verdict::retrain;
   chip.planned_steps = 100;
   chip.planned_epochs = 100.0 / 429;
   chip.reason = "a \"quoted\" reason: with, everything # in it";
   plan.chips.push_back(chip);
+  chip.facts.id = "repaired";
+  chip.facts.repaired = Score{5000, 4420, 30, 41};
+  chip.facts.repair_steps = 36.5;
+  chip.verdict = Verdict::repair;
+  chip.planned_steps = 0;
+  plan.chips.push_back(chip);
+  chip.facts.repaired.reset();
   chip.facts.id = "yes";
   chip.verdict = Verdict::reject;
   chip.planned_steps = 0;
@@ -54,14 +70,18 @@ TEST_F(PlanFile, ReadsBackTheSame) {
   const std::string text = plan_yaml(plan);
   const Plan back = read_plan(write(text));
   EXPECT_EQ(plan_yaml(back), text);
-  ASSERT_EQ(back.chips.size(), 2u);
+  ASSERT_EQ(back.chips.size(), 3u);
   EXPECT_EQ(back.chips[0].facts.id, "007");
   EXPECT_EQ(back.chips[0].facts.before, plan.chips[0].facts.before);
   EXPECT_EQ(back.chips[0].facts.mapped_fault_rate, plan.chips[0].facts.mapped_fault_rate);
   EXPECT_EQ(back.chips[0].reason, plan.chips[0].reason);
   EXPECT_EQ(back.chips[0].planned_steps, 100);
-  EXPECT_EQ(back.chips[1].facts.id, "yes");
-  EXPECT_EQ(back.chips[1].verdict, Verdict::reject);
+  EXPECT_EQ(back.chips[1].verdict, Verdict::repair);
+  EXPECT_EQ(back.chips[1].facts.repaired, plan.chips[1].facts.repaired);
+  EXPECT_EQ(back.chips[1].facts.repair_steps, 36.5);
+  EXPECT_EQ(back.chips[2].facts.id, "yes");
+  EXPECT_EQ(back.chips[2].facts.repaired, std::nullopt);
+  EXPECT_EQ(back.chips[2].verdict, Verdict::reject);
 }
 
 TEST_F(PlanFile, RefusesStepsThatDoNotFitTheVerdict) {

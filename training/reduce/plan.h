@@ -29,6 +29,7 @@ struct ChipFacts {
   std::vector<std::pair<std::string, double>> mapped_fault_rate;  // by layer, in network order
   Score before;                   // original weights, pruned by the bypass, on this chip; decision set
   std::optional<Score> repaired;  // what retraining starts from, if the campaign repairs
+  double repair_steps = 0;  // arithmetic of that repair, in steps of retraining
 };
 
 struct ChipPlan {

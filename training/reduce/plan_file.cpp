@@ -42,10 +42,11 @@ std::string chip_yaml(const ChipPlan& plan) {
   const Interval change = facts.before.change();
   std::string repaired;
   if (facts.repaired)
-    repaired =
-        fmt::format("      accuracy_repaired: {}\n      repaired: {{correct: {}, gained: {}, lost: {}}}\n",
-                    format_number(facts.repaired->accuracy()), facts.repaired->correct,
-                    facts.repaired->gained, facts.repaired->lost);
+    repaired = fmt::format(
+        "      accuracy_repaired: {}\n      repaired: {{correct: {}, gained: {}, lost: {}}}\n      "
+        "repair_steps: {}\n",
+        format_number(facts.repaired->accuracy()), facts.repaired->correct, facts.repaired->gained,
+        facts.repaired->lost, format_number(facts.repair_steps));
   return fmt::format(
       "    - id: {}\n"
       "      fault_map: {}\n"
@@ -93,6 +94,7 @@ ChipPlan read_chip_plan(configs::Section section, std::int64_t images) {
   if (auto repaired = section.optional_section("repaired")) {
     section.real("accuracy_repaired", 0, 1);
     facts.repaired = score(*repaired);
+    facts.repair_steps = section.real("repair_steps", 0, 1e18);
   }
   plan.verdict = section.choice<Verdict>("plan", {{"ship", Verdict::ship},
                                                   {"repair", Verdict::repair},
