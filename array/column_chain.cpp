@@ -1,7 +1,5 @@
 #include "array/column_chain.h"
 
-#include <immintrin.h>
-
 #include <algorithm>
 
 namespace kintsugi::array {
@@ -11,38 +9,6 @@ namespace {
 std::int32_t pair_word(std::int32_t low, std::int32_t high) {
   return static_cast<std::int32_t>((static_cast<std::uint32_t>(low) & 0xffffu) |
                                    static_cast<std::uint32_t>(high) << 16);
-}
-
-// psums += Σ over pairs of rows; the whole block stays in registers.
-void add_pairs(const std::int32_t* activations, const std::int32_t* weights, std::int64_t pairs,
-               std::int32_t* psums) {
-  constexpr int kLanes = 8, kVectors = static_cast<int>(kChainBlock) / kLanes;
-  __m256i sum[kVectors];
-  for (int i = 0; i < kVectors; ++i)
-    sum[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(psums + i * kLanes));
-  for (std::int64_t p = 0; p < pairs; ++p) {
-    const __m256i weight = _mm256_set1_epi32(weights[p]);
-    const std::int32_t* a = activations + p * kChainBlock;
-    for (int i = 0; i < kVectors; ++i)
-      sum[i] = _mm256_add_epi32(
-          sum[i],
-          _mm256_madd_epi16(weight, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a + i * kLanes))));
-  }
-  for (int i = 0; i < kVectors; ++i)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(psums + i * kLanes), sum[i]);
-}
-
-// The same without intrinsics.
-void add_pairs_portable(const std::int32_t* activations, const std::int32_t* weights, std::int64_t pairs,
-                        std::int32_t* psums) {
-  for (std::int64_t p = 0; p < pairs; ++p) {
-    const std::int32_t low = pe::sign_extend(static_cast<std::uint32_t>(weights[p]), 16),
-                       high = weights[p] >> 16;
-    const std::int32_t* a = activations + p * kChainBlock;
-    for (std::int64_t m = 0; m < kChainBlock; ++m)
-      psums[m] = pe::wrapping_add(
-          psums[m], low * ActivationBlock::value(a[m], 0) + high * ActivationBlock::value(a[m], 1), 32);
-  }
 }
 
 // One PE for the whole block. Inlined with a constant width and the hooks by value, this becomes vector code;
@@ -131,7 +97,7 @@ void ColumnChain::build(const FaultPlan& plan, int col, std::span<const std::int
 void ColumnChain::run(Isa isa, const ActivationBlock& activations, int accumulator_bits,
                       std::int32_t* psums) const {
   std::fill_n(psums, kChainBlock, 0);
-  const auto add = isa == Isa::portable ? add_pairs_portable : add_pairs;
+  const auto add = isa == Isa::portable ? add_pairs_portable<kChainBlock> : add_pairs<kChainBlock>;
   for (std::size_t i = 0; i < runs_.size(); ++i) {
     const Run& clean = runs_[i];
     if (clean.pairs > 0)

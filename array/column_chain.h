@@ -12,6 +12,7 @@
 
 #include "array/fault_plan.h"
 #include "array/isa.h"
+#include "array/pair_sums.h"
 
 namespace kintsugi::array {
 
@@ -28,7 +29,7 @@ class ActivationBlock {
   const std::int32_t* pair(std::int64_t p) const { return words_.data() + p * kChainBlock; }
   // A row's value in one of its words.
   static std::int32_t value(std::int32_t word, int row) {
-    return row % 2 != 0 ? word >> 16 : pe::sign_extend(static_cast<std::uint32_t>(word), 16);
+    return row % 2 != 0 ? high_half(word) : low_half(word);
   }
   void apply(const ActivationFault& fault);
 

@@ -68,13 +68,7 @@ void CycleTiming::evaluate_bins(const Inputs& inputs) {
   const bool te_drop = job_.timing().mitigation == faults::Mitigation::te_drop;
   for (std::size_t begin = 0, end = 0; begin < risky_.size(); begin = end) {
     lanes_.clear();
-    a_before_.clear();
-    a_.clear();
-    w_before_.clear();
-    w_.clear();
-    p_before_.clear();
-    p_.clear();
-    keys_.clear();
+    batch_.clear();
     for (; end < risky_.size() && risky_[end].bin == risky_[begin].bin; ++end) {
       Risky& at = risky_[end];
       if (cycle_ < at.row + at.col) continue;
@@ -82,21 +76,18 @@ void CycleTiming::evaluate_bins(const Inputs& inputs) {
       if (at.col >= token.clocked) continue;
       const pe::PeInputs now = inputs.of(at.row, at.col);
       lanes_.push_back(end);
-      a_before_.push_back(at.before.activation);
-      a_.push_back(now.activation);
-      w_before_.push_back(at.before.weight);
-      w_.push_back(now.weight);
-      p_before_.push_back(at.before.psum);
-      p_.push_back(now.psum);
-      keys_.push_back(faults::cycle_key(token.stream, token.position, at.row, at.col));
+      batch_.activation_before.push_back(at.before.activation);
+      batch_.activation.push_back(now.activation);
+      batch_.weight_before.push_back(at.before.weight);
+      batch_.weight.push_back(now.weight);
+      batch_.psum_before.push_back(at.before.psum);
+      batch_.psum.push_back(now.psum);
+      batch_.keys.push_back(faults::cycle_key(token.stream, token.position, at.row, at.col));
       at.before = now;
     }
     if (lanes_.empty()) continue;
     errors_.resize(lanes_.size());
-    job_.timing().model->evaluate(risky_[begin].bin, job_.key(),
-                                  {lanes_.size(), a_before_.data(), a_.data(), w_before_.data(), w_.data(),
-                                   p_before_.data(), p_.data(), keys_.data()},
-                                  errors_.data());
+    job_.timing().model->evaluate(risky_[begin].bin, job_.key(), batch_.cycles(), errors_.data());
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       if (errors_[i] == 0) continue;
       const Risky& at = risky_[lanes_[i]];

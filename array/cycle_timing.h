@@ -10,6 +10,7 @@
 #include <map>
 #include <vector>
 
+#include "array/pe_cycle_batch.h"
 #include "array/tile_feed.h"
 #include "array/timed_job.h"
 #include "faults/array_faults.h"
@@ -71,10 +72,7 @@ class CycleTiming {
   std::vector<Written> written_;
   // Scratch of a bin.
   std::vector<std::size_t> lanes_;
-  std::vector<pe::PeInputs> now_;
-  std::vector<std::int8_t> a_before_, a_, w_before_, w_;
-  std::vector<std::int32_t> p_before_, p_;
-  std::vector<std::uint64_t> keys_;
+  PeCycleBatch batch_;
   std::vector<std::uint32_t> errors_;
 };
 

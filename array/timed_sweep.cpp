@@ -270,24 +270,14 @@ void TimedSweep::apply(Column& column, const TimedPe& pe, const std::uint32_t* e
 void TimedSweep::evaluate_bin(int bin) {
   segments_.clear();
   tokens_.clear();
-  a_before_.clear();
-  a_.clear();
-  w_before_.clear();
-  w_.clear();
-  p_before_.clear();
-  p_.clear();
-  keys_.clear();
+  batch_.clear();
   for (Column& column : columns_)
     if (column.waiting && column.plan->pes[column.next].bin == bin)
       append(column, column.plan->pes[column.next]);
   waiting_[static_cast<std::size_t>(bin)] = 0;
-  batch_errors_.resize(a_.size());
-  if (!a_.empty())
-    context_.job->timing().model->evaluate(
-        bin, context_.job->key(),
-        {a_.size(), a_before_.data(), a_.data(), w_before_.data(), w_.data(), p_before_.data(), p_.data(),
-         keys_.empty() ? nullptr : keys_.data()},
-        batch_errors_.data());
+  batch_errors_.resize(batch_.size());
+  if (batch_.size() > 0)
+    context_.job->timing().model->evaluate(bin, context_.job->key(), batch_.cycles(), batch_errors_.data());
   for (const Segment& segment : segments_) resolve(segment);
 }
 
@@ -302,7 +292,7 @@ void TimedSweep::append(Column& column, const TimedPe& pe) {
   w[0] = before.weight;
   const faults::TimingModel& model = *context_.job->timing().model;
 
-  Segment segment{&column, a_.size(), count, true};
+  Segment segment{&column, batch_.size(), count, true};
   std::size_t changed = 0;
   if (!model.settled_can_err()) {
     // Equal inputs in both cycles cannot err.
@@ -323,23 +313,23 @@ void TimedSweep::append(Column& column, const TimedPe& pe) {
   }
   const auto psum_before = [&](std::size_t t) { return t == 0 ? before.psum : p[t - 1]; };
   if (segment.all) {
-    a_before_.insert(a_before_.end(), a, a + count);
-    a_.insert(a_.end(), a + 1, a + 1 + count);
-    w_before_.insert(w_before_.end(), w, w + count);
-    w_.insert(w_.end(), w + 1, w + 1 + count);
-    p_before_.push_back(before.psum);
-    p_before_.insert(p_before_.end(), p, p + count - 1);
-    p_.insert(p_.end(), p, p + count);
+    batch_.activation_before.insert(batch_.activation_before.end(), a, a + count);
+    batch_.activation.insert(batch_.activation.end(), a + 1, a + 1 + count);
+    batch_.weight_before.insert(batch_.weight_before.end(), w, w + count);
+    batch_.weight.insert(batch_.weight.end(), w + 1, w + 1 + count);
+    batch_.psum_before.push_back(before.psum);
+    batch_.psum_before.insert(batch_.psum_before.end(), p, p + count - 1);
+    batch_.psum.insert(batch_.psum.end(), p, p + count);
   } else {
     segment.count = changed;
     for (std::size_t i = 0; i < changed; ++i) {
       const auto t = static_cast<std::size_t>(changed_[i]);
-      a_before_.push_back(a[t]);
-      a_.push_back(a[t + 1]);
-      w_before_.push_back(w[t]);
-      w_.push_back(w[t + 1]);
-      p_before_.push_back(psum_before(t));
-      p_.push_back(p[t]);
+      batch_.activation_before.push_back(a[t]);
+      batch_.activation.push_back(a[t + 1]);
+      batch_.weight_before.push_back(w[t]);
+      batch_.weight.push_back(w[t + 1]);
+      batch_.psum_before.push_back(psum_before(t));
+      batch_.psum.push_back(p[t]);
     }
     tokens_.resize(segment.first, 0);  // one for each lane, so that places agree
     tokens_.insert(tokens_.end(), changed_.begin(), changed_.begin() + static_cast<std::ptrdiff_t>(changed));
@@ -347,7 +337,7 @@ void TimedSweep::append(Column& column, const TimedPe& pe) {
   if (model.needs_keys())
     for (std::size_t i = 0; i < segment.count; ++i) {
       const std::int64_t t = segment.all ? static_cast<std::int64_t>(i) : changed_[i];
-      keys_.push_back(
+      batch_.keys.push_back(
           faults::cycle_key(context_.block->tile(), context_.block->position(t), pe.row, column.plan->col));
     }
   before = {a[count], w[count], p[count - 1]};

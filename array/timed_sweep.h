@@ -12,6 +12,7 @@
 
 #include "array/aligned.h"
 #include "array/isa.h"
+#include "array/pe_cycle_batch.h"
 #include "array/timed_job.h"
 #include "array/timed_plan.h"
 #include "array/token_block.h"
@@ -97,9 +98,7 @@ class TimedSweep {
   // The batch.
   std::vector<Segment> segments_;
   std::vector<std::int32_t> tokens_;
-  std::vector<std::int8_t> a_before_, a_, w_before_, w_;
-  std::vector<std::int32_t> p_before_, p_;
-  std::vector<std::uint64_t> keys_;
+  PeCycleBatch batch_;
   std::vector<std::uint32_t> batch_errors_;
   std::vector<std::int32_t> changed_;
 };

@@ -2,32 +2,13 @@
 
 #include <immintrin.h>
 
-#include "pe/datapath.h"
+#include "array/pair_sums.h"
 
 namespace kintsugi::array {
 
 namespace {
 
-// psums += Σ over pairs of rows, for one group of tokens, which stays in registers.
-void add_pairs(const std::int32_t* activations, const std::int32_t* weights, std::int64_t pairs,
-               std::int32_t* psums) {
-  constexpr int kLanes = 8, kVectors = static_cast<int>(kTokenWidth) / kLanes;
-  __m256i sum[kVectors];
-  for (int i = 0; i < kVectors; ++i)
-    sum[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(psums + i * kLanes));
-  for (std::int64_t p = 0; p < pairs; ++p) {
-    const __m256i weight = _mm256_set1_epi32(weights[p]);
-    const std::int32_t* a = activations + p * kTokenWidth;
-    for (int i = 0; i < kVectors; ++i)
-      sum[i] = _mm256_add_epi32(
-          sum[i],
-          _mm256_madd_epi16(weight, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a + i * kLanes))));
-  }
-  for (int i = 0; i < kVectors; ++i)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(psums + i * kLanes), sum[i]);
-}
-
-// The same for two groups.
+// add_pairs for two groups of tokens, which stay in registers.
 [[gnu::target("avx512f,avx512vnni")]] void add_pairs_avx512(const std::int32_t* first,
                                                             const std::int32_t* second,
                                                             const std::int32_t* weights, std::int64_t pairs,
@@ -46,19 +27,6 @@ void add_pairs(const std::int32_t* activations, const std::int32_t* weights, std
   for (int i = 0; i < 2 * kVectors; ++i) _mm512_storeu_si512(psums + i * kLanes, sum[i]);
 }
 
-// The same without intrinsics.
-void add_pairs_portable(const std::int32_t* activations, const std::int32_t* weights, std::int64_t pairs,
-                        std::int32_t* psums) {
-  for (std::int64_t p = 0; p < pairs; ++p) {
-    const std::int32_t low = pe::sign_extend(static_cast<std::uint32_t>(weights[p]), 16),
-                       high = weights[p] >> 16;
-    const std::int32_t* a = activations + p * kTokenWidth;
-    for (std::int64_t t = 0; t < kTokenWidth; ++t)
-      psums[t] = pe::wrapping_add(
-          psums[t], low * pe::sign_extend(static_cast<std::uint32_t>(a[t]), 16) + high * (a[t] >> 16), 32);
-  }
-}
-
 }  // namespace
 
 void add_to_psums(Isa isa, const TokenBlock& block, std::int64_t first_pair,
@@ -70,7 +38,7 @@ void add_to_psums(Isa isa, const TokenBlock& block, std::int64_t first_pair,
     for (; g + 2 <= block.groups(); g += 2)
       add_pairs_avx512(block.words(g, first_pair), block.words(g + 1, first_pair), weights.data(), pairs,
                        psums + g * kTokenWidth);
-  const auto add = isa == Isa::portable ? add_pairs_portable : add_pairs;
+  const auto add = isa == Isa::portable ? add_pairs_portable<kTokenWidth> : add_pairs<kTokenWidth>;
   for (; g < block.groups(); ++g)
     add(block.words(g, first_pair), weights.data(), pairs, psums + g * kTokenWidth);
 }

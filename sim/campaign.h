@@ -12,16 +12,11 @@
 #include "sim/campaign_folder.h"
 #include "sim/campaign_inputs.h"
 #include "sim/campaign_report.h"
+#include "sim/campaign_run.h"
 #include "sim/folder_lock.h"
 #include "sim/task_executor.h"
 
 namespace kintsugi::sim {
-
-struct CampaignRun {
-  int workers = 1;
-  int threads = 1;  // of each worker
-  bool quiet = false;
-};
 
 class Campaign {
  public:

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "sim/campaign.h"
+#include "sim/campaign_run.h"
 #include "sim/folder_lock.h"
 #include "sim/overclock_folder.h"
 #include "sim/overclock_inputs.h"

@@ -1,13 +1,12 @@
 // kintsugi overclock
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "common/diagnostics.h"
 #include "common/text.h"
+#include "sim/campaign_run.h"
 #include "sim/options.h"
 #include "sim/overclock.h"
 
@@ -15,15 +14,6 @@ namespace kintsugi::sim {
 namespace {
 
 namespace po = boost::program_options;
-
-int positive(const OptionParser& parser, const std::string& name, int fallback) {
-  if (!parser.has(name)) return fallback;
-  const auto value = common::parse_integer(parser.text(name));
-  if (!value || *value < 1 || *value > 1024)
-    throw common::InputError(
-        fmt::format("--{} is '{}'; it must be a whole number from 1 to 1024", name, parser.text(name)));
-  return static_cast<int>(*value);
-}
 
 }  // namespace
 
@@ -37,9 +27,8 @@ int overclock_command(const std::vector<std::string>& arguments) {
       "in --out is not done again.",
       "kintsugi overclock --campaign configs/campaigns/overclock_mlp.yaml --out overclock_mlp");
   parser.own().add_options()("campaign", po::value<std::string>()->required()->value_name("FILE"),
-                             "the campaign (configs/campaigns/overclock_*.yaml)")(
-      "workers", po::value<std::string>()->value_name("N"),
-      "worker processes (default: executor.workers of the campaign)");
+                             "the campaign (configs/campaigns/overclock_*.yaml)");
+  add_workers_option(parser);
   parser.reads({"overclock", "chip", "network"});
   if (!parser.parse(arguments)) return kExitDone;
   const CommonOptions& common = parser.common();
@@ -47,11 +36,7 @@ int overclock_command(const std::vector<std::string>& arguments) {
     throw common::InputError("kintsugi overclock needs --out DIR, the campaign's folder");
 
   OverclockInputs inputs = load_overclock(parser.text("campaign"), common.set, common.seed, common.data_dir);
-  CampaignRun run;
-  run.workers = positive(parser, "workers", inputs.config.workers);
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  run.threads = parser.has("threads") ? common.threads : std::max(1, cores / run.workers);
-  run.quiet = common.quiet;
+  const CampaignRun run = campaign_run(parser, inputs.config.workers);
   Overclock(std::move(inputs), common.out, run).run();
   if (!run.quiet) fmt::print("\nResults are in {}\n", common.out.string());
   return kExitDone;

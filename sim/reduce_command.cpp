@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "common/diagnostics.h"
 #include "common/text.h"
 #include "sim/campaign.h"
+#include "sim/campaign_run.h"
 #include "sim/options.h"
 
 namespace kintsugi::sim {
@@ -49,23 +49,13 @@ constexpr const char* kOverview =
     "'kintsugi reduce <step> --help' explains a step.\n"
     "Example: kintsugi reduce all --campaign configs/campaigns/quickstart.yaml --out quickstart\n";
 
-int positive(const OptionParser& parser, const std::string& name, int fallback) {
-  if (!parser.has(name)) return fallback;
-  const auto value = common::parse_integer(parser.text(name));
-  if (!value || *value < 1 || *value > 1024)
-    throw common::InputError(
-        fmt::format("--{} is '{}'; it must be a whole number from 1 to 1024", name, parser.text(name)));
-  return static_cast<int>(*value);
-}
-
 int run_step(const std::string& step, const std::vector<std::string>& arguments) {
   OptionParser parser(
       fmt::format("kintsugi reduce {} --campaign F --out D", step), about_of(step),
       fmt::format("kintsugi reduce {} --campaign configs/campaigns/quickstart.yaml --out quickstart", step));
   parser.own().add_options()("campaign", po::value<std::string>()->required()->value_name("FILE"),
-                             "the campaign (configs/campaigns/*.yaml)")(
-      "workers", po::value<std::string>()->value_name("N"),
-      "worker processes (default: executor.workers of the campaign)");
+                             "the campaign (configs/campaigns/*.yaml)");
+  add_workers_option(parser);
   parser.reads({"campaign", "chip", "network"});
   const bool judges = step == "retrain" || step == "all";
   if (judges)
@@ -84,11 +74,7 @@ int run_step(const std::string& step, const std::vector<std::string>& arguments)
         "the same --campaign and --out first");
 
   CampaignInputs inputs = load_campaign(parser.text("campaign"), common.set, common.seed, common.data_dir);
-  CampaignRun run;
-  run.workers = positive(parser, "workers", inputs.config.workers);
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  run.threads = parser.has("threads") ? common.threads : std::max(1, cores / run.workers);
-  run.quiet = common.quiet;
+  const CampaignRun run = campaign_run(parser, inputs.config.workers);
 
   Campaign campaign(std::move(inputs), common.out, run);
   if (step == "characterize" || step == "all") campaign.characterize();

@@ -61,14 +61,7 @@ ActivationScales calibrate(const Network& network, const Parameters& parameters,
     auto& of = what == Observed::input ? inputs : what == Observed::second_input ? seconds : averaged;
     of[s].add(values, by_percentile);
   };
-  const std::int64_t batch_size = float_batch(network);
-  const FeatureShape shape = network.input_shape();
-  for (std::int64_t begin = 0; begin < count; begin += batch_size) {
-    const std::int64_t size = std::min(batch_size, count - begin);
-    Tensor<float> batch({size, shape.channels, shape.height, shape.width});
-    normalize(images, begin, size, network.input, batch.data);
-    float_forward(network, parameters, batch, observe, pool);
-  }
+  float_logits(network, parameters, images.first(count), observe, pool);
   const auto scale = [&](const Magnitudes& m) {
     const float range = by_percentile ? m.percentile(config.percentile) : m.largest();
     const float result = range / 127.f;

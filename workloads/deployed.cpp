@@ -179,53 +179,56 @@ std::vector<std::int8_t> device_weight(const Stage& stage, const Tensor<std::int
   return device;
 }
 
+DeployedStage deploy_stage(const Network& network, const Parameters& parameters,
+                           const ActivationScales& scales, const Masks& masks, std::size_t s) {
+  const Stage& stage = network.stages[s];
+  const bool last = s + 1 == network.stages.size();
+  DeployedStage out;
+  out.input_scale = scales.input[s];
+  if (!stage.on_chip()) {
+    const double result_scale = scale_of_outputs(network, scales, s);
+    if (stage.kind == StageKind::add)
+      out.add = choose_residual_add(scales.input[s], scales.second_input.at(s), result_scale, stage.name);
+    else
+      out.result_scale = static_cast<float>(result_scale);
+    if (stage.global_avg_pool) deploy_average(network, scales, s, out);
+    return out;
+  }
+  std::vector<float> weight_scales;
+  quantize_masked(parameters, masks, stage.name + ".weight", weight_scales, out.weight);
+  const std::vector<Affine> affine = fold(stage, parameters);
+  const auto real_factor = [&](std::size_t c) {
+    return double{scales.input[s]} * weight_scales[c] * affine[c].factor;
+  };
+  if (last && !stage.global_avg_pool) {
+    for (std::size_t c = 0; c < affine.size(); ++c) {
+      out.output_scale.push_back(static_cast<float>(real_factor(c)));
+      out.output_bias.push_back(static_cast<float>(affine[c].bias));
+      if (!std::isfinite(out.output_scale.back()) || !std::isfinite(out.output_bias.back()))
+        throw common::InputError(
+            fmt::format("{}, channel {}: the weights are not finite numbers; such a "
+                        "network cannot be deployed",
+                        stage.name, c));
+    }
+  } else {
+    const double result_scale = scale_of_outputs(network, scales, s);
+    for (std::size_t c = 0; c < affine.size(); ++c)
+      out.requantization.push_back(choose_requantization(real_factor(c) / result_scale,
+                                                         affine[c].bias / result_scale,
+                                                         fmt::format("{}, channel {}", stage.name, c)));
+    if (stage.global_avg_pool) deploy_average(network, scales, s, out);
+  }
+  return out;
+}
+
 DeployedNetwork deploy(const Network& network, const Parameters& parameters, const ActivationScales& scales,
                        const Masks& masks) {
   check_parameters(network, parameters, "the parameters to deploy");
   if (scales.input.size() != network.stages.size() || scales.before_average.size() != network.stages.size())
     throw std::invalid_argument("deploy: activation scales of another network");
   DeployedNetwork deployed;
-  for (std::size_t s = 0; s < network.stages.size(); ++s) {
-    const Stage& stage = network.stages[s];
-    const bool last = s + 1 == network.stages.size();
-    DeployedStage out;
-    out.input_scale = scales.input[s];
-    if (!stage.on_chip()) {
-      const double result_scale = scale_of_outputs(network, scales, s);
-      if (stage.kind == StageKind::add)
-        out.add = choose_residual_add(scales.input[s], scales.second_input.at(s), result_scale, stage.name);
-      else
-        out.result_scale = static_cast<float>(result_scale);
-      if (stage.global_avg_pool) deploy_average(network, scales, s, out);
-      deployed.stages.push_back(std::move(out));
-      continue;
-    }
-    std::vector<float> weight_scales;
-    quantize_masked(parameters, masks, stage.name + ".weight", weight_scales, out.weight);
-    const std::vector<Affine> affine = fold(stage, parameters);
-    const auto real_factor = [&](std::size_t c) {
-      return double{scales.input[s]} * weight_scales[c] * affine[c].factor;
-    };
-    if (last && !stage.global_avg_pool) {
-      for (std::size_t c = 0; c < affine.size(); ++c) {
-        out.output_scale.push_back(static_cast<float>(real_factor(c)));
-        out.output_bias.push_back(static_cast<float>(affine[c].bias));
-        if (!std::isfinite(out.output_scale.back()) || !std::isfinite(out.output_bias.back()))
-          throw common::InputError(
-              fmt::format("{}, channel {}: the weights are not finite numbers; such a "
-                          "network cannot be deployed",
-                          stage.name, c));
-      }
-    } else {
-      const double result_scale = scale_of_outputs(network, scales, s);
-      for (std::size_t c = 0; c < affine.size(); ++c)
-        out.requantization.push_back(choose_requantization(real_factor(c) / result_scale,
-                                                           affine[c].bias / result_scale,
-                                                           fmt::format("{}, channel {}", stage.name, c)));
-      if (stage.global_avg_pool) deploy_average(network, scales, s, out);
-    }
-    deployed.stages.push_back(std::move(out));
-  }
+  for (std::size_t s = 0; s < network.stages.size(); ++s)
+    deployed.stages.push_back(deploy_stage(network, parameters, scales, masks, s));
   return deployed;
 }
 

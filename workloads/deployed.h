@@ -71,6 +71,10 @@ struct DeployedNetwork {
 DeployedNetwork deploy(const Network& network, const Parameters& parameters, const ActivationScales& scales,
                        const Masks& masks = {});
 
+// One stage of it. Parameters and scales must be the network's, which deploy() checks.
+DeployedStage deploy_stage(const Network& network, const Parameters& parameters,
+                           const ActivationScales& scales, const Masks& masks, std::size_t s);
+
 // Per-output-channel scales and int8 weights of one stage, as deploy() makes them; the trainer uses it.
 // weight: PyTorch layout, already masked. `pool` may be null.
 void quantize_weight(const Tensor<float>& weight, std::vector<float>& scales, Tensor<std::int8_t>& quantized,

@@ -359,10 +359,24 @@ Tensor<float> float_forward(const Network& network, const Parameters& parameters
       if (source != kImage && last_readers[static_cast<std::size_t>(source)] == s)
         results[static_cast<std::size_t>(source)] = {};
   }
-  if (network.class_slots.empty())
-    return Tensor<float>({batch, network.classes}, std::move(results.back()));
+  if (network.class_slots.empty()) return Tensor<float>({batch, network.classes}, std::move(results.back()));
   Tensor<float> logits({batch, network.classes});
   network.pick_classes(results.back(), logits.data);
+  return logits;
+}
+
+Tensor<float> float_logits(const Network& network, const Parameters& parameters, const ImageSet& images,
+                           const StageInputObserver& observe, common::ThreadPool* pool) {
+  const std::int64_t at_once = float_batch(network);
+  const FeatureShape shape = network.input_shape();
+  Tensor<float> logits({images.size(), network.classes});
+  for (std::int64_t begin = 0; begin < images.size(); begin += at_once) {
+    const std::int64_t count = std::min(at_once, images.size() - begin);
+    Tensor<float> batch({count, shape.channels, shape.height, shape.width});
+    normalize(images, begin, count, network.input, batch.data);
+    const Tensor<float> part = float_forward(network, parameters, batch, observe, pool);
+    std::copy(part.data.begin(), part.data.end(), logits.data.begin() + begin * network.classes);
+  }
   return logits;
 }
 

@@ -40,4 +40,9 @@ using StageInputObserver = std::function<void(std::size_t s, std::span<const flo
 Tensor<float> float_forward(const Network& network, const Parameters& parameters, const Tensor<float>& input,
                             const StageInputObserver& observe = {}, common::ThreadPool* pool = nullptr);
 
+// The same over a whole set, float_batch images at a time: images × classes. The observer is shown each batch
+// in turn; its values hold as many images as their size says.
+Tensor<float> float_logits(const Network& network, const Parameters& parameters, const ImageSet& images,
+                           const StageInputObserver& observe = {}, common::ThreadPool* pool = nullptr);
+
 }  // namespace kintsugi::workloads

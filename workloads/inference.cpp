@@ -379,17 +379,7 @@ InferenceResult infer(array::Accelerator& accelerator, const Network& network,
 
 std::vector<std::int32_t> float_predictions(const Network& network, const Parameters& parameters,
                                             const ImageSet& images, common::ThreadPool* pool) {
-  const std::int64_t batch_size = float_batch(network);
-  const FeatureShape shape = network.input_shape();
-  std::vector<std::int32_t> predicted;
-  for (std::int64_t begin = 0; begin < images.size(); begin += batch_size) {
-    const std::int64_t count = std::min(batch_size, images.size() - begin);
-    Tensor<float> batch({count, shape.channels, shape.height, shape.width});
-    normalize(images, begin, count, network.input, batch.data);
-    const std::vector<std::int32_t> part = predict(float_forward(network, parameters, batch, {}, pool));
-    predicted.insert(predicted.end(), part.begin(), part.end());
-  }
-  return predicted;
+  return predict(float_logits(network, parameters, images, {}, pool));
 }
 
 double accuracy(const std::vector<std::int32_t>& predicted, const std::vector<std::int32_t>& labels) {

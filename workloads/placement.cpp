@@ -141,7 +141,6 @@ std::vector<ChannelGroup> channel_groups(const Network& network) {
     head[std::max(a, b)] = std::min(a, b);
   };
   std::vector<bool> fixed(stages);
-  std::vector<bool> image_fixed(stages);
   for (std::size_t s = 0; s < stages; ++s) {
     const Stage& stage = network.stages[s];
     const bool keeps_channels = !stage.on_chip();

@@ -20,6 +20,7 @@
 #include "common/text.h"
 #include "tests/support/run_shell.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_campaign.h"
 #include "tests/support/tiny_images.h"
 #include "workloads/npy.h"
 
@@ -35,16 +36,7 @@ constexpr const char* kChip =
     "  energy: {mac: {8: 0.3}, register_byte: 0.03, accumulator_byte: 1.77, buffer_byte: 12.5, dram_byte: "
     "243.75}\n";
 
-constexpr const char* kNetwork = R"(network:
-  name: tiny_mlp
-  input: {channels: 1, height: 4, width: 4}
-  layers:
-    - {type: flatten}
-    - {type: linear, name: fc1, out_features: 12}
-    - {type: relu}
-    - {type: linear, name: fc2, out_features: 3}
-  loss: softmax_cross_entropy
-)";
+constexpr const char* kNetwork = test::kTinyMlp;
 
 constexpr const char* kCampaign = R"(overclock:
   chip: chip.yaml
@@ -90,19 +82,10 @@ class OverclockCampaign : public testing::Test {
     return lines;
   }
   std::map<std::string, std::string> bytes(const std::string& out) const {
-    std::map<std::string, std::string> files;
-    for (const auto& entry : fs::recursive_directory_iterator(folder_ / out))
-      if (entry.is_regular_file() && entry.path().filename() != ".lock")
-        files[fs::relative(entry.path(), folder_ / out).string()] = common::read_file(entry.path());
-    return files;
+    return test::campaign_bytes(folder_ / out);
   }
   void expect_same(const std::string& a, const std::string& b) const {
-    const auto left = bytes(a), right = bytes(b);
-    for (const auto& [name, content] : left) {
-      ASSERT_TRUE(right.contains(name)) << name << " is missing in " << b;
-      EXPECT_TRUE(right.at(name) == content) << name << " differs between " << a << " and " << b;
-    }
-    EXPECT_EQ(left.size(), right.size());
+    test::expect_same_campaigns(folder_ / a, folder_ / b);
   }
   std::size_t task_files(const std::string& out) const {
     std::size_t files = 0;

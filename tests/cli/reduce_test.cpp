@@ -18,6 +18,7 @@
 #include "common/files.h"
 #include "tests/support/run_shell.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_campaign.h"
 #include "tests/support/tiny_images.h"
 #include "workloads/npy.h"
 
@@ -36,16 +37,7 @@ constexpr auto kResults = {"manifest.yaml", "weights.safetensors",  "deployed.sa
 constexpr const char* kChip =
     "chip:\n  name: tiny\n  array: {rows: 8, cols: 8, bypass: fap}\n  memory: ideal\n";
 
-constexpr const char* kNetwork = R"(network:
-  name: tiny_mlp
-  input: {channels: 1, height: 4, width: 4}
-  layers:
-    - {type: flatten}
-    - {type: linear, name: fc1, out_features: 12}
-    - {type: relu}
-    - {type: linear, name: fc2, out_features: 3}
-  loss: softmax_cross_entropy
-)";
+constexpr const char* kNetwork = test::kTinyMlp;
 
 // A sum, a normalisation and a result with two readers.
 constexpr const char* kResidualNetwork = R"(network:
@@ -95,22 +87,11 @@ class Reduce : public testing::Test {
   }
   std::string text(const std::string& name) const { return common::read_file(folder_ / name); }
 
-  // Every file of a finished campaign but the lock, by its path in the folder.
   std::map<std::string, std::string> bytes(const std::string& out) const {
-    std::map<std::string, std::string> files;
-    for (const auto& entry : fs::recursive_directory_iterator(folder_ / out))
-      if (entry.is_regular_file() && entry.path().filename() != ".lock")
-        files[fs::relative(entry.path(), folder_ / out).string()] = common::read_file(entry.path());
-    return files;
+    return test::campaign_bytes(folder_ / out);
   }
   void expect_same(const std::string& a, const std::string& b) const {
-    const auto left = bytes(a);
-    const auto right = bytes(b);
-    for (const auto& [name, content] : left) {
-      ASSERT_TRUE(right.contains(name)) << name << " is missing in " << b;
-      EXPECT_TRUE(right.at(name) == content) << name << " differs between " << a << " and " << b;
-    }
-    EXPECT_EQ(left.size(), right.size());
+    test::expect_same_campaigns(folder_ / a, folder_ / b);
   }
   std::vector<fs::path> task_files(const std::string& out) const {
     std::vector<fs::path> files;

@@ -113,18 +113,7 @@ Measured OverclockBench::measure_error_free(const workloads::DeployedNetwork& de
 
 Hits OverclockBench::measure_float(const workloads::Parameters& parameters,
                                    const workloads::ImageSet& images) {
-  const workloads::Network& network = *inputs_.network;
-  const std::int64_t batch_size = workloads::float_batch(network);
-  const workloads::FeatureShape shape = network.input_shape();
-  workloads::Tensor<float> logits({images.size(), network.classes});
-  for (std::int64_t begin = 0; begin < images.size(); begin += batch_size) {
-    const std::int64_t count = std::min(batch_size, images.size() - begin);
-    workloads::Tensor<float> batch({count, shape.channels, shape.height, shape.width});
-    workloads::normalize(images, begin, count, network.input, batch.data);
-    const workloads::Tensor<float> part = workloads::float_forward(network, parameters, batch, {}, &pool_);
-    std::copy(part.data.begin(), part.data.end(), logits.data.begin() + begin * network.classes);
-  }
-  return hits_of(logits, images.labels);
+  return hits_of(workloads::float_logits(*inputs_.network, parameters, images, {}, &pool_), images.labels);
 }
 
 workloads::Parameters OverclockBench::train(const workloads::Parameters& start,

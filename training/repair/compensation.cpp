@@ -75,7 +75,7 @@ class Compensator {
       if (!is_pruned(s) && !changed_) return false;
       changed_ = true;
       solve(s, images.size(), input);
-      deployed.stages[s] = workloads::deploy(network_, result_.parameters, scales_, masks_).stages[s];
+      deployed.stages[s] = workloads::deploy_stage(network_, result_.parameters, scales_, masks_, s);
       return true;
     };
     workloads::infer(accelerator, network_, deployed, images, images.size(), faults, {}, {}, rewrite);
@@ -94,20 +94,13 @@ class Compensator {
   void observe_original(const workloads::ImageSet& images) {
     original_.resize(network_.stages.size());
     originals_ = result_.parameters;
-    const std::int64_t at_once = workloads::float_batch(network_);
-    const workloads::FeatureShape shape = network_.input_shape();
-    for (std::int64_t begin = 0; begin < images.size(); begin += at_once) {
-      const std::int64_t count = std::min(at_once, images.size() - begin);
-      workloads::Tensor<float> batch({count, shape.channels, shape.height, shape.width});
-      workloads::normalize(images, begin, count, network_.input, batch.data);
-      workloads::float_forward(
-          network_, result_.parameters, batch,
-          [&](std::size_t s, std::span<const float> values, workloads::Observed what) {
-            if (what == workloads::Observed::input)
-              original_[s].insert(original_[s].end(), values.begin(), values.end());
-          },
-          pool_);
-    }
+    workloads::float_logits(
+        network_, result_.parameters, images,
+        [&](std::size_t s, std::span<const float> values, workloads::Observed what) {
+          if (what == workloads::Observed::input)
+            original_[s].insert(original_[s].end(), values.begin(), values.end());
+        },
+        pool_);
   }
 
   void solve(std::size_t s, std::int64_t images, std::span<const std::int8_t> input) {

@@ -240,31 +240,23 @@ workloads::Parameters weight_saliency(const Network& network, const workloads::P
                                       common::ThreadPool* pool) {
   // By stage and input channel (value, if flattened): mean square.
   std::vector<std::vector<double>> squares(network.stages.size());
-  if (kind == Saliency::output) {
-    const std::int64_t at_once = workloads::float_batch(network);
-    const workloads::FeatureShape shape = network.input_shape();
-    for (std::int64_t begin = 0; begin < images.size(); begin += at_once) {
-      const std::int64_t count = std::min(at_once, images.size() - begin);
-      workloads::Tensor<float> batch({count, shape.channels, shape.height, shape.width});
-      workloads::normalize(images, begin, count, network.input, batch.data);
-      workloads::float_forward(
-          network, parameters, batch,
-          [&](std::size_t s, std::span<const float> values, workloads::Observed what) {
-            if (what != workloads::Observed::input) return;
-            const Stage& stage = network.stages[s];
-            const std::int64_t channels = stage.in.channels, pixels = stage.in.height * stage.in.width;
-            squares[s].resize(static_cast<std::size_t>(channels), 0);
-            for (std::int64_t image = 0; image < count; ++image)
-              for (std::int64_t c = 0; c < channels; ++c) {
-                double sum = 0;
-                const float* at = values.data() + (image * channels + c) * pixels;
-                for (std::int64_t p = 0; p < pixels; ++p) sum += static_cast<double>(at[p]) * at[p];
-                squares[s][c] += sum / static_cast<double>(pixels * images.size());
-              }
-          },
-          pool);
-    }
-  }
+  if (kind == Saliency::output)
+    workloads::float_logits(
+        network, parameters, images,
+        [&](std::size_t s, std::span<const float> values, workloads::Observed what) {
+          if (what != workloads::Observed::input) return;
+          const Stage& stage = network.stages[s];
+          const std::int64_t channels = stage.in.channels, pixels = stage.in.height * stage.in.width;
+          squares[s].resize(static_cast<std::size_t>(channels), 0);
+          for (std::int64_t image = 0; image < std::ssize(values) / stage.in.count(); ++image)
+            for (std::int64_t c = 0; c < channels; ++c) {
+              double sum = 0;
+              const float* at = values.data() + (image * channels + c) * pixels;
+              for (std::int64_t p = 0; p < pixels; ++p) sum += static_cast<double>(at[p]) * at[p];
+              squares[s][c] += sum / static_cast<double>(pixels * images.size());
+            }
+        },
+        pool);
   workloads::Parameters result;
   for (std::size_t s = 0; s < network.stages.size(); ++s) {
     const Stage& stage = network.stages[s];

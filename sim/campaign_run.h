@@ -1,0 +1,20 @@
+// How a campaign is run on this machine: nothing of it can change a result.
+#pragma once
+
+#include "sim/options.h"
+
+namespace kintsugi::sim {
+
+struct CampaignRun {
+  int workers = 1;
+  int threads = 1;  // of each worker
+  bool quiet = false;
+};
+
+// Adds --workers.
+void add_workers_option(OptionParser& parser);
+// From the parsed options; without --workers as many as the campaign says, without --threads as many of each
+// worker as there are cores for.
+CampaignRun campaign_run(const OptionParser& parser, int configured_workers);
+
+}  // namespace kintsugi::sim

@@ -1,0 +1,44 @@
+// What tests of campaigns share: a network that trains in no time, and folders compared byte by byte.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "common/files.h"
+
+namespace kintsugi::test {
+
+// For the images of tiny_images.h.
+inline constexpr const char* kTinyMlp = R"(network:
+  name: tiny_mlp
+  input: {channels: 1, height: 4, width: 4}
+  layers:
+    - {type: flatten}
+    - {type: linear, name: fc1, out_features: 12}
+    - {type: relu}
+    - {type: linear, name: fc2, out_features: 3}
+  loss: softmax_cross_entropy
+)";
+
+// Every file of a finished campaign but the lock, by its path in the folder.
+inline std::map<std::string, std::string> campaign_bytes(const std::filesystem::path& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    if (entry.is_regular_file() && entry.path().filename() != ".lock")
+      files[std::filesystem::relative(entry.path(), folder).string()] = common::read_file(entry.path());
+  return files;
+}
+
+inline void expect_same_campaigns(const std::filesystem::path& a, const std::filesystem::path& b) {
+  const auto left = campaign_bytes(a), right = campaign_bytes(b);
+  for (const auto& [name, content] : left) {
+    ASSERT_TRUE(right.contains(name)) << name << " is missing in " << b;
+    EXPECT_TRUE(right.at(name) == content) << name << " differs between " << a << " and " << b;
+  }
+  EXPECT_EQ(left.size(), right.size());
+}
+
+}  // namespace kintsugi::test
