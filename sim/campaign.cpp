@@ -32,9 +32,13 @@ Campaign::Campaign(CampaignInputs inputs, const std::filesystem::path& out, cons
     : inputs_(std::move(inputs)),
       folder_(out),
       run_(run),
-      lock_(out),
       constraint_(inputs_.config.constraint),
       colours_(::isatty(STDOUT_FILENO) == 1) {
+  if (run.role == Role::worker) {
+    check_manifest(folder_.manifest(), manifest_of(inputs_));
+    return;
+  }
+  lock_.emplace(out);
   write_or_check_manifest(folder_.manifest(), manifest_of(inputs_));
   if (inputs_.test_is_cut) write_cut_test_set(out / "test", inputs_.test);
 }
@@ -49,26 +53,37 @@ void Campaign::say(const std::string& text) const {
   std::fflush(stdout);
 }
 
-void Campaign::run_missing(const std::string& label, const std::string& unit, const std::vector<Task>& tasks,
-                           std::size_t all, const StartWorker& start, bool one_worker) const {
-  if (tasks.size() < all)
-    say(fmt::format("{}: {} of {} tasks were done before", label, all - tasks.size(), all));
-  run_tasks(tasks, start, {one_worker ? 1 : run_.workers, label, unit, run_.quiet});
+Phase Campaign::phase(const std::string& name) const {
+  if (name == "pretrain") return pretrain_phase();
+  if (name == "baseline_decision") return baseline_phase("decision", inputs_.decision);
+  if (name == "characterize") return characterize_phase();
+  if (name == "plan") return plan_phase();
+  if (name == "baseline_test") return baseline_phase("test", inputs_.test);
+  if (name == "retrain_planned") return retrain_phase(need_plan(), false);
+  if (name == "retrain") return retrain_phase(need_plan(), true);
+  throw InputError(fmt::format(
+      "a Reduce campaign has no phase '{}'; it has pretrain, baseline_decision, characterize, plan, "
+      "baseline_test, retrain_planned and retrain",
+      name));
+}
+
+Phase Campaign::pretrain_phase() const {
+  const Pretraining pretraining{inputs_.config.pretrain, inputs_.network, inputs_.training, inputs_.seed};
+  Phase phase{folder_.root(), "pretrain", "steps"};
+  phase.one_worker = true;
+  phase.add({"pretraining", std::max<std::int64_t>(1, pretraining.steps()), "pretraining", folder_.weights()},
+            std::filesystem::exists(folder_.weights()));
+  phase.start = [this, pretraining]() -> RunTask {
+    return [this, pretraining](std::size_t, const ReportSteps& progress) {
+      pretraining.run(folder_.weights(), run_.workers * run_.threads, progress);
+    };
+  };
+  return phase;
 }
 
 void Campaign::pretrain() {
-  if (!std::filesystem::exists(folder_.weights())) {
-    const Pretraining pretraining{inputs_.config.pretrain, inputs_.network, inputs_.training, inputs_.seed};
-    run_missing(
-        "pretrain", "steps", {{"pretraining", std::max<std::int64_t>(1, pretraining.steps())}}, 1,
-        [&] {
-          return [&](std::size_t, const ReportSteps& progress) {
-            pretraining.run(folder_.weights(), run_.workers * run_.threads, progress);
-          };
-        },
-        true);
-  }
-  measure_baseline("decision", inputs_.decision);
+  run_phase(pretrain_phase(), run_);
+  run_phase(baseline_phase("decision", inputs_.decision), run_);
   const Baseline baseline = need_baseline("decision", inputs_.decision.size());
   say(fmt::format("{} on {}, without faults: float {}, int8 {} of {} {} images", inputs_.network.name,
                   inputs_.training.name, percent(reduce::count(baseline.floating), inputs_.decision.size()),
@@ -76,18 +91,17 @@ void Campaign::pretrain() {
                   inputs_.config.leak_as_published ? "test (leak_as_published)" : "decision"));
 }
 
-void Campaign::measure_baseline(const std::string& set, const workloads::ImageSet& images) {
-  const bool complete = std::filesystem::exists(folder_.scales()) &&
-                        std::filesystem::exists(folder_.deployed()) &&
-                        folder_.read_baseline(set, images.size()).has_value();
-  if (complete) return;
-  run_missing(
-      "baseline", "tasks", {{"baseline on the " + set + " set", 1}}, 1,
-      [&] {
-        auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.workers * run_.threads);
-        return [&, worker](std::size_t, const ReportSteps&) { worker->baseline(set, images); };
-      },
-      true);
+Phase Campaign::baseline_phase(const std::string& set, const workloads::ImageSet& images) const {
+  Phase phase{folder_.root(), "baseline_" + set};
+  phase.one_worker = true;
+  phase.add({"baseline on the " + set + " set", 1, set, folder_.baseline(set)},
+            std::filesystem::exists(folder_.scales()) && std::filesystem::exists(folder_.deployed()) &&
+                folder_.read_baseline(set, images.size()).has_value());
+  phase.start = [this, set, &images]() -> RunTask {
+    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.workers * run_.threads);
+    return [worker, set, &images](std::size_t, const ReportSteps&) { worker->baseline(set, images); };
+  };
+  return phase;
 }
 
 Baseline Campaign::need_baseline(const std::string& set, std::int64_t images) const {
@@ -105,28 +119,33 @@ Baseline Campaign::need_baseline(const std::string& set, std::int64_t images) co
   return std::move(*baseline);
 }
 
-void Campaign::characterize() {
-  pretrain();
+Phase Campaign::characterize_phase() const {
   const configs::CharacterizeConfig& config = inputs_.config.characterize;
-  const std::int64_t images = inputs_.decision.size();
-  std::vector<Task> tasks;
+  Phase phase{folder_.root(), "characterize", "steps"};
   std::vector<std::pair<std::size_t, int>> which;
   for (std::size_t rate = 0; rate < config.fault_rates.size(); ++rate)
     for (int repeat = 0; repeat < config.repeats; ++repeat) {
-      if (folder_.read_characterized(config.fault_rates[rate], repeat, images)) continue;
-      tasks.push_back({fmt::format("characterise fault rate {}, repeat {}",
-                                   format_number(config.fault_rates[rate]), repeat),
-                       config.max_steps});
+      const std::string value = format_number(config.fault_rates[rate]);
+      phase.add(
+          {fmt::format("characterise fault rate {}, repeat {}", value, repeat), config.max_steps,
+           fmt::format("rate_{}_repeat_{}", value, repeat),
+           folder_.characterize_task(config.fault_rates[rate], repeat)},
+          folder_.read_characterized(config.fault_rates[rate], repeat, inputs_.decision.size()).has_value());
       which.emplace_back(rate, repeat);
     }
-  run_missing("characterize", "steps", tasks,
-              config.fault_rates.size() * static_cast<std::size_t>(config.repeats), [&] {
-                auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads);
-                return [&, worker](std::size_t task, const ReportSteps& progress) {
-                  worker->characterize(which[task].first, which[task].second, progress);
-                };
-              });
+  phase.start = [this, which]() -> RunTask {
+    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads);
+    return [worker, which](std::size_t task, const ReportSteps& progress) {
+      worker->characterize(which[task].first, which[task].second, progress);
+    };
+  };
+  return phase;
+}
 
+void Campaign::characterize() {
+  pretrain();
+  run_phase(characterize_phase(), run_);
+  const configs::CharacterizeConfig& config = inputs_.config.characterize;
   std::string text = "fault_rate,repeat,steps,epochs,accuracy" + leak_column(decided_on(), true) + "\n";
   for (const double rate : config.fault_rates)
     for (int repeat = 0; repeat < config.repeats; ++repeat)

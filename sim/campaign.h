@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,13 +15,14 @@
 #include "sim/campaign_report.h"
 #include "sim/campaign_run.h"
 #include "sim/folder_lock.h"
-#include "sim/task_executor.h"
+#include "sim/phase.h"
 
 namespace kintsugi::sim {
 
 class Campaign {
  public:
-  // Takes the folder: writes its manifest, or refuses it if it belongs to other inputs.
+  // A coordinator takes the folder: it writes the manifest, or refuses the folder if it belongs to other
+  // inputs. A worker only checks that.
   Campaign(CampaignInputs inputs, const std::filesystem::path& out, const CampaignRun& run);
 
   // Steps 1, 2 and 3 of Reduce and the comparison. A step whose predecessor's files are missing throws
@@ -30,6 +32,11 @@ class Campaign {
   // `for_comparison`: also record what the compared policies need, in the same retraining run.
   void retrain(bool for_comparison);
   void compare();
+
+  // A phase of these steps as the folder's files show it now: "pretrain", "baseline_decision",
+  // "characterize", "plan", "baseline_test", "retrain_planned" (of retrain(false)) or "retrain". Throws
+  // common::InputError for any other name and where files of phases before it are missing.
+  Phase phase(const std::string& name) const;
 
   // After retrain(): true if no delivered chip's outcome is fail or undecided.
   bool all_pass() const;
@@ -42,7 +49,11 @@ class Campaign {
 
   // Pretrained weights, scales, and the baseline on one set of images.
   void pretrain();
-  void measure_baseline(const std::string& set, const workloads::ImageSet& images);
+  Phase pretrain_phase() const;
+  Phase baseline_phase(const std::string& set, const workloads::ImageSet& images) const;
+  Phase characterize_phase() const;
+  Phase plan_phase() const;
+  Phase retrain_phase(const reduce::Plan& plan, bool for_comparison) const;
   Baseline need_baseline(const std::string& set, std::int64_t images) const;
   std::vector<CharacterizedPoint> need_characterized(double fault_rate, int repeat) const;
   std::vector<reduce::RateResilience> need_resilience() const;
@@ -57,13 +68,11 @@ class Campaign {
   void add_policies(CampaignReport& report, const reduce::Plan& plan) const;
   std::string decided_on() const;
   void say(const std::string& text) const;
-  void run_missing(const std::string& label, const std::string& unit, const std::vector<Task>& tasks,
-                   std::size_t all, const StartWorker& start, bool one_worker = false) const;
 
   CampaignInputs inputs_;
   CampaignFolder folder_;
   CampaignRun run_;
-  FolderLock lock_;
+  std::optional<FolderLock> lock_;
   reduce::Constraint constraint_;
   bool colours_;
 };

@@ -38,27 +38,29 @@ reduce::ChipPlan Campaign::decide(const reduce::ChipFacts& facts,
                              inputs_.config.characterize.evaluate_every_steps, inputs_.steps_per_epoch());
 }
 
+Phase Campaign::plan_phase() const {
+  Phase phase{folder_.root(), "plan", "chips"};
+  for (const faults::FaultMap& map : inputs_.chips)
+    phase.add({"accuracy of " + map.chip + " before retraining", 1, map.chip, folder_.before_task(map.chip)},
+              folder_.read_before(map.chip, inputs_.decision.size()).has_value());
+  phase.start = [this]() -> RunTask {
+    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads);
+    return [this, worker](std::size_t task, const ReportSteps&) { worker->before(inputs_.chips[task]); };
+  };
+  return phase;
+}
+
 void Campaign::plan() {
   const Baseline baseline = need_baseline("decision", inputs_.decision.size());
   const auto rates = need_resilience();
   const std::int64_t images = inputs_.decision.size();
-
-  std::vector<Task> tasks;
-  std::vector<std::size_t> which;
-  for (std::size_t i = 0; i < inputs_.chips.size(); ++i) {
-    const faults::FaultMap& map = inputs_.chips[i];
+  for (const faults::FaultMap& map : inputs_.chips) {
     const std::string text = faults::fault_map_yaml(map);
     const std::filesystem::path file = folder_.chip(map.chip) / "fault_map.yaml";
     if (!std::filesystem::exists(file) || common::read_file(file) != text)
       common::write_file_atomic(file, text);
-    if (folder_.read_before(map.chip, images)) continue;
-    tasks.push_back({"accuracy of " + map.chip + " before retraining", 1});
-    which.push_back(i);
   }
-  run_missing("plan", "chips", tasks, inputs_.chips.size(), [&] {
-    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads);
-    return [&, worker](std::size_t task, const ReportSteps&) { worker->before(inputs_.chips[which[task]]); };
-  });
+  run_phase(plan_phase(), run_);
 
   reduce::Plan plan;
   plan.network = inputs_.network.name;
@@ -151,30 +153,39 @@ bool Campaign::retrained(const reduce::ChipPlan& chip, const std::vector<std::in
   });
 }
 
+Phase Campaign::retrain_phase(const reduce::Plan& plan, bool for_comparison) const {
+  struct Job {
+    std::size_t chip;
+    std::vector<std::int64_t> marks;
+    std::optional<std::int64_t> planned;
+    bool repair;
+  };
+  Phase phase{folder_.root(), for_comparison ? "retrain" : "retrain_planned", "steps"};
+  std::vector<Job> jobs;
+  const auto wanted = marks(plan, for_comparison);
+  for (std::size_t i = 0; i < plan.chips.size(); ++i) {
+    if (wanted[i].empty()) continue;
+    const reduce::ChipPlan& chip = plan.chips[i];
+    phase.add({"retraining of " + chip.facts.id, std::max<std::int64_t>(1, wanted[i].back()), chip.facts.id,
+               folder_.retrain_task(chip.facts.id)},
+              retrained(chip, wanted[i]));
+    jobs.push_back({i, wanted[i], std::nullopt, chip.verdict != reduce::Verdict::ship});
+    if (chip.verdict != reduce::Verdict::reject) jobs.back().planned = chip.planned_steps;
+  }
+  phase.start = [this, jobs]() -> RunTask {
+    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads);
+    return [this, worker, jobs](std::size_t task, const ReportSteps& progress) {
+      const Job& job = jobs[task];
+      worker->retrain(inputs_.chips[job.chip], job.marks, job.planned, job.repair, progress);
+    };
+  };
+  return phase;
+}
+
 void Campaign::retrain(bool for_comparison) {
   const reduce::Plan plan = need_plan();
-  measure_baseline("test", inputs_.test);
-  const auto wanted = marks(plan, for_comparison);
-  std::vector<Task> tasks;
-  std::vector<std::size_t> which;
-  std::size_t all = 0;
-  for (std::size_t i = 0; i < plan.chips.size(); ++i) {
-    all += wanted[i].empty() ? 0 : 1;
-    if (retrained(plan.chips[i], wanted[i])) continue;
-    tasks.push_back({"retraining of " + plan.chips[i].facts.id, std::max<std::int64_t>(1, wanted[i].back())});
-    which.push_back(i);
-  }
-  run_missing("retrain", "steps", tasks, all, [&] {
-    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads);
-    return [&, worker](std::size_t task, const ReportSteps& progress) {
-      const std::size_t i = which[task];
-      const reduce::ChipPlan& chip = plan.chips[i];
-      const bool rejected = chip.verdict == reduce::Verdict::reject;
-      worker->retrain(inputs_.chips[i], wanted[i],
-                      rejected ? std::nullopt : std::optional<std::int64_t>(chip.planned_steps),
-                      chip.verdict != reduce::Verdict::ship, progress);
-    };
-  });
+  run_phase(baseline_phase("test", inputs_.test), run_);
+  run_phase(retrain_phase(plan, for_comparison), run_);
   const CampaignReport results = report(plan);
   common::write_file_atomic(folder_.results(), results_csv(results));
   if (!for_comparison) common::write_file_atomic(folder_.summary(), summary_yaml(results));

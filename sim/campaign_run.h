@@ -5,7 +5,12 @@
 
 namespace kintsugi::sim {
 
+// A coordinator goes through the phases of a campaign and has its folder to itself. A worker does single
+// tasks of it while a coordinator may be there.
+enum class Role { coordinator, worker };
+
 struct CampaignRun {
+  Role role = Role::coordinator;
   int workers = 1;
   int threads = 1;  // of each worker
   bool quiet = false;

@@ -151,8 +151,12 @@ std::string manifest_yaml(const std::vector<ManifestEntry>& entries) {
 }
 
 void write_or_check_manifest(const std::filesystem::path& file, const std::vector<ManifestEntry>& entries) {
+  if (!std::filesystem::exists(file)) return common::write_file_atomic(file, manifest_yaml(entries));
+  check_manifest(file, entries);
+}
+
+void check_manifest(const std::filesystem::path& file, const std::vector<ManifestEntry>& entries) {
   const std::string wanted = manifest_yaml(entries);
-  if (!std::filesystem::exists(file)) return common::write_file_atomic(file, wanted);
   const std::string found = common::read_file(file);
   if (found == wanted) return;
 

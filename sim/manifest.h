@@ -36,8 +36,9 @@ std::string number_list(const std::vector<double>& values);
 
 std::string manifest_yaml(const std::vector<ManifestEntry>& entries);
 
-// Writes the manifest if there is none; throws common::InputError listing every difference if there is one
-// that differs.
+// Throws common::InputError listing every difference if the manifest differs, or if there is none.
+void check_manifest(const std::filesystem::path& file, const std::vector<ManifestEntry>& entries);
+// Writes it if there is none.
 void write_or_check_manifest(const std::filesystem::path& file, const std::vector<ManifestEntry>& entries);
 
 }  // namespace kintsugi::sim

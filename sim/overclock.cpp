@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <set>
 
 #include "common/diagnostics.h"
 #include "common/sha256.h"
@@ -29,14 +30,15 @@ std::string percent(const std::vector<std::uint8_t>& hits) {
 }  // namespace
 
 Overclock::Overclock(OverclockInputs inputs, const std::filesystem::path& out, const CampaignRun& run)
-    : inputs_(std::move(inputs)),
-      folder_(out),
-      run_(run),
-      lock_(out),
-      colours_(::isatty(STDOUT_FILENO) == 1) {
+    : inputs_(std::move(inputs)), folder_(out), run_(run), colours_(::isatty(STDOUT_FILENO) == 1) {
+  for (std::size_t p = 0; p < inputs_.points.size(); ++p) errs_.push_back(!timing_at(inputs_, p)->harmless());
+  if (run.role == Role::worker) {
+    check_manifest(folder_.manifest(), manifest_of(inputs_));
+    return;
+  }
+  lock_.emplace(out);
   write_or_check_manifest(folder_.manifest(), manifest_of(inputs_));
   if (inputs_.test_is_cut) write_cut_test_set(out / "test", inputs_.test);
-  for (std::size_t p = 0; p < inputs_.points.size(); ++p) errs_.push_back(!timing_at(inputs_, p)->harmless());
 }
 
 void Overclock::say(const std::string& text) const {
@@ -45,11 +47,20 @@ void Overclock::say(const std::string& text) const {
   std::fflush(stdout);
 }
 
-void Overclock::run_missing(const std::string& label, const std::string& unit, const std::vector<Task>& tasks,
-                            std::size_t all, const StartWorker& start, bool one_worker) const {
-  if (tasks.size() < all)
-    say(fmt::format("{}: {} of {} tasks were done before", label, all - tasks.size(), all));
-  run_tasks(tasks, start, {one_worker ? 1 : run_.workers, label, unit, run_.quiet});
+Phase Overclock::phase(const std::string& name) {
+  if (name == "pretrain") return pretrain_phase();
+  if (name == "reference_decision") return reference_phase("decision");
+  if (name == "original") return evaluation_phase(name, original_evaluations());
+  if (name == "reference_test") return reference_phase("test");
+  if (name == "train" || name == "decide" || name == "test") {
+    decide();
+    if (name == "train") return train_phase();
+    return evaluation_phase(name, name == "decide" ? decisive_evaluations() : test_evaluations());
+  }
+  throw InputError(fmt::format(
+      "an overclocking campaign has no phase '{}'; it has pretrain, reference_decision, original, train, "
+      "decide, reference_test and test",
+      name));
 }
 
 std::int64_t Overclock::images(const std::string& set) const {
@@ -61,33 +72,40 @@ std::string Overclock::weights_digest(const std::string& model) const {
   return std::filesystem::exists(file) ? common::sha256_file(file) : std::string();
 }
 
-void Overclock::pretrain() {
+Phase Overclock::pretrain_phase() const {
   const Pretraining pretraining{inputs_.config.pretrain, inputs_.network, inputs_.training, inputs_.seed};
-  if (!std::filesystem::exists(folder_.weights("original")))
-    run_missing(
-        "pretrain", "steps", {{"pretraining", std::max<std::int64_t>(1, pretraining.steps())}}, 1,
-        [&] {
-          return [&](std::size_t, const ReportSteps& progress) {
-            pretraining.run(folder_.weights("original"), run_.workers * run_.threads, progress);
-          };
-        },
-        true);
-  make_reference("decision");
+  Phase phase{folder_.root(), "pretrain", "steps"};
+  phase.one_worker = true;
+  phase.add({"pretraining", std::max<std::int64_t>(1, pretraining.steps()), "pretraining",
+             folder_.weights("original")},
+            std::filesystem::exists(folder_.weights("original")));
+  phase.start = [this, pretraining]() -> RunTask {
+    return [this, pretraining](std::size_t, const ReportSteps& progress) {
+      pretraining.run(folder_.weights("original"), run_.workers * run_.threads, progress);
+    };
+  };
+  return phase;
+}
+
+void Overclock::pretrain() {
+  run_phase(pretrain_phase(), run_);
+  run_phase(reference_phase("decision"), run_);
   const Reference reference = need_reference("decision");
   say(fmt::format("{} on {}, without errors: float {}, int8 {} of {} decision images", inputs_.network.name,
                   inputs_.training.name, percent(reference.floating.top1), percent(reference.int8.top1),
                   inputs_.decision.size()));
 }
 
-void Overclock::make_reference(const std::string& set) {
-  if (std::filesystem::exists(folder_.scales()) && folder_.read_reference(set, images(set))) return;
-  run_missing(
-      "reference", "tasks", {{"reference on the " + set + " set", 1}}, 1,
-      [&] {
-        auto worker = std::make_shared<OverclockWorker>(inputs_, folder_, run_.workers * run_.threads);
-        return [&, worker](std::size_t, const ReportSteps&) { worker->reference(set); };
-      },
-      true);
+Phase Overclock::reference_phase(const std::string& set) const {
+  Phase phase{folder_.root(), "reference_" + set};
+  phase.one_worker = true;
+  phase.add({"reference on the " + set + " set", 1, set, folder_.reference(set)},
+            std::filesystem::exists(folder_.scales()) && folder_.read_reference(set, images(set)));
+  phase.start = [this, set]() -> RunTask {
+    auto worker = std::make_shared<OverclockWorker>(inputs_, folder_, run_.workers * run_.threads);
+    return [worker, set](std::size_t, const ReportSteps&) { worker->reference(set); };
+  };
+  return phase;
 }
 
 Reference Overclock::need_reference(const std::string& set) const {
@@ -102,9 +120,12 @@ Reference Overclock::need_reference(const std::string& set) const {
   return std::move(*reference);
 }
 
+Place Overclock::place_of(const Evaluation& e) const {
+  return {e.point ? inputs_.points[*e.point].name : std::string(), e.other_chip};
+}
+
 std::optional<overclock::Measured> Overclock::find(const Evaluation& e) const {
-  const Place place{e.point ? inputs_.points[*e.point].name : std::string(), e.other_chip};
-  return folder_.read_evaluation(e.model, place, e.set, images(e.set), inputs_.network,
+  return folder_.read_evaluation(e.model, place_of(e), e.set, images(e.set), inputs_.network,
                                  weights_digest(e.model));
 }
 
@@ -118,27 +139,31 @@ overclock::Measured Overclock::need(const Evaluation& e) const {
   return std::move(*measured);
 }
 
-void Overclock::evaluate(const std::string& label, const std::vector<Evaluation>& wanted) {
-  std::vector<Task> tasks;
-  std::vector<std::size_t> which;
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    if (find(wanted[i])) continue;
-    const Evaluation& e = wanted[i];
-    tasks.push_back(
-        {fmt::format("{} at {}", e.model, e.point ? inputs_.points[*e.point].label : "no errors"), 1});
-    which.push_back(i);
+Phase Overclock::evaluation_phase(const std::string& name, const std::vector<Evaluation>& wanted) const {
+  Phase phase{folder_.root(), name};
+  std::vector<Evaluation> evaluations;
+  std::set<std::string> keys;  // what two tables ask for is measured once
+  for (const Evaluation& e : wanted) {
+    const std::string key = fmt::format("{}_at_{}", e.model, place_of(e).file_name());
+    if (!keys.insert(key).second) continue;
+    phase.add({fmt::format("{} at {}", e.model, e.point ? inputs_.points[*e.point].label : "no errors"), 1,
+               key, folder_.evaluation(e.model, place_of(e), e.set)},
+              find(e).has_value());
+    evaluations.push_back(e);
   }
-  run_missing(label, "tasks", tasks, wanted.size(), [&] {
+  phase.start = [this, evaluations]() -> RunTask {
     auto worker = std::make_shared<OverclockWorker>(inputs_, folder_, run_.threads);
-    return [&, worker](std::size_t task, const ReportSteps&) { worker->evaluate(wanted[which[task]]); };
-  });
+    return
+        [worker, evaluations](std::size_t task, const ReportSteps&) { worker->evaluate(evaluations[task]); };
+  };
+  return phase;
 }
 
-void Overclock::measure_original() {
+std::vector<Evaluation> Overclock::original_evaluations() const {
   std::vector<Evaluation> wanted;
   for (std::size_t p = 0; p < inputs_.points.size(); ++p)
     wanted.push_back({"original", p, std::nullopt, std::nullopt, true, "decision"});
-  evaluate("original", wanted);
+  return wanted;
 }
 
 void Overclock::decide() {
@@ -155,6 +180,9 @@ void Overclock::decide() {
   const double baseline = static_cast<double>(std::count(reference.begin(), reference.end(), 1)) /
                           static_cast<double>(reference.size());
   tipping_ = overclock::tipping_point(accuracy, baseline, inputs_.config.tipping_drop);
+}
+
+void Overclock::say_decisions() const {
   say(tipping_
           ? fmt::format("tipping point: {}, critical layer there: {}", inputs_.points[*tipping_].label,
                         critical_[*tipping_] ? inputs_.network.stages[*critical_[*tipping_]].name : "none")
@@ -179,21 +207,20 @@ std::vector<OverclockModel> Overclock::models() const {
   return all;
 }
 
-void Overclock::train() {
-  const std::vector<OverclockModel> all = models();
-  std::vector<Task> tasks;
-  std::vector<std::size_t> which;
-  for (std::size_t i = all.size(); i-- > 0;) {  // the longest, at the harshest points, first
-    if (std::filesystem::exists(folder_.weights(all[i].name))) continue;
-    tasks.push_back({"training of " + all[i].name, inputs_.config.retrain_steps});
-    which.push_back(i);
-  }
-  run_missing("train", "steps", tasks, all.size(), [&] {
+Phase Overclock::train_phase() const {
+  std::vector<OverclockModel> all = models();
+  std::reverse(all.begin(), all.end());  // the longest, at the harshest points, first
+  Phase phase{folder_.root(), "train", "steps"};
+  for (const OverclockModel& model : all)
+    phase.add(
+        {"training of " + model.name, inputs_.config.retrain_steps, model.name, folder_.weights(model.name)},
+        std::filesystem::exists(folder_.weights(model.name)));
+  phase.start = [this, all]() -> RunTask {
     auto worker = std::make_shared<OverclockWorker>(inputs_, folder_, run_.threads);
-    return [&, worker](std::size_t task, const ReportSteps& progress) {
-      worker->train(all[which[task]], progress);
-    };
-  });
+    return
+        [worker, all](std::size_t task, const ReportSteps& progress) { worker->train(all[task], progress); };
+  };
+  return phase;
 }
 
 std::vector<Evaluation> Overclock::final_evaluations() const {
@@ -224,24 +251,33 @@ std::vector<Evaluation> Overclock::control_evaluations() const {
   return all;
 }
 
-void Overclock::run() {
-  pretrain();
-  measure_original();
-  decide();
-  train();
+std::vector<Evaluation> Overclock::decisive_evaluations() const {
   std::vector<Evaluation> decisive;
   for (std::size_t p = inputs_.points.size(); p-- > 0;) {
     decisive.push_back({trained_at(p, false), p, std::nullopt, std::nullopt, true, "decision"});
     if (errs_[p] && critical_[p])
       decisive.push_back({trained_at(p, true), p, std::nullopt, critical_[p], false, "decision"});
   }
-  evaluate("decide", decisive);
-  make_reference("test");
+  return decisive;
+}
+
+std::vector<Evaluation> Overclock::test_evaluations() const {
   std::vector<Evaluation> last = final_evaluations();
   for (const Evaluation& e : control_evaluations())
     if (e.other_chip || trained_at(*e.point, false) != e.model)
       last.push_back(e);  // the rest is there already
-  evaluate("test", last);
+  return last;
+}
+
+void Overclock::run() {
+  pretrain();
+  run_phase(evaluation_phase("original", original_evaluations()), run_);
+  decide();
+  say_decisions();
+  run_phase(train_phase(), run_);
+  run_phase(evaluation_phase("decide", decisive_evaluations()), run_);
+  run_phase(reference_phase("test"), run_);
+  run_phase(evaluation_phase("test", test_evaluations()), run_);
   const OverclockReport result = report();
   write(result);
   say(fmt::format("\n{}", overclock_tables(result, colours_)));

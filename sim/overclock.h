@@ -15,43 +15,53 @@
 #include "sim/overclock_inputs.h"
 #include "sim/overclock_report.h"
 #include "sim/overclock_worker.h"
-#include "sim/task_executor.h"
+#include "sim/phase.h"
 
 namespace kintsugi::sim {
 
 class Overclock {
  public:
-  // Takes the folder: writes its manifest, or refuses it if it belongs to other inputs.
+  // A coordinator takes the folder: it writes the manifest, or refuses the folder if it belongs to other
+  // inputs. A worker only checks that.
   Overclock(OverclockInputs inputs, const std::filesystem::path& out, const CampaignRun& run);
 
   // Everything.
   void run();
 
+  // A phase as the folder's files show it now: "pretrain", "reference_decision", "original", "train",
+  // "decide", "reference_test" or "test". Throws common::InputError for any other name and where files of
+  // phases before it are missing.
+  Phase phase(const std::string& name);
+
  private:
   void pretrain();
-  void make_reference(const std::string& set);
+  Phase pretrain_phase() const;
+  Phase reference_phase(const std::string& set) const;
+  // What needs the decisions: decide() first.
+  Phase train_phase() const;
+  Phase evaluation_phase(const std::string& name, const std::vector<Evaluation>& wanted) const;
   Reference need_reference(const std::string& set) const;
-  // The original weights at every point, on the decision images; from it follow critical layers and tipping
-  // point.
-  void measure_original();
+  // The original weights at every point, on the decision images; critical layers and tipping point follow
+  // from it.
+  std::vector<Evaluation> original_evaluations() const;
   void decide();
-  void train();
-  void evaluate(const std::string& label, const std::vector<Evaluation>& wanted);
+  void say_decisions() const;
+  std::vector<Evaluation> decisive_evaluations() const;
   std::vector<Evaluation> final_evaluations() const;
   std::vector<Evaluation> control_evaluations() const;
+  std::vector<Evaluation> test_evaluations() const;
 
   // The name of the weights that are trained at a point, or of the control where nothing errs: there they are
   // the same.
   std::string trained_at(std::size_t point, bool protect) const;
   std::vector<OverclockModel> models() const;
+  Place place_of(const Evaluation& evaluation) const;
   std::optional<overclock::Measured> find(const Evaluation& evaluation) const;
   overclock::Measured need(const Evaluation& evaluation) const;
   OverclockScore score(const Evaluation& evaluation, const overclock::Hits& baseline) const;
   OverclockReport report() const;
   PointReport point_report(std::size_t point, const OverclockReport& report) const;
   void write(const OverclockReport& report) const;
-  void run_missing(const std::string& label, const std::string& unit, const std::vector<Task>& tasks,
-                   std::size_t all, const StartWorker& start, bool one_worker = false) const;
   void say(const std::string& text) const;
   std::int64_t images(const std::string& set) const;
   std::string weights_digest(const std::string& model) const;
@@ -59,7 +69,7 @@ class Overclock {
   OverclockInputs inputs_;
   OverclockFolder folder_;
   CampaignRun run_;
-  FolderLock lock_;
+  std::optional<FolderLock> lock_;
   bool colours_;
   std::vector<bool> errs_;                            // by point: some PE may be late, or bits flip
   std::vector<std::optional<std::size_t>> critical_;  // by point

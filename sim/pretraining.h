@@ -3,15 +3,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 
 #include "configs/campaign.h"
+#include "sim/task_executor.h"
 #include "workloads/dataset.h"
 #include "workloads/network.h"
 
 namespace kintsugi::sim {
-
-using ReportSteps = std::function<void(std::int64_t)>;
 
 // All of it must outlive the call.
 struct Pretraining {

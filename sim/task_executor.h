@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -15,10 +16,15 @@ namespace kintsugi::sim {
 struct Task {
   std::string name;       // for messages
   std::int64_t work = 1;  // in units of the progress bar
+  // For programs; see sim/phase.h.
+  std::string key = {};
+  std::filesystem::path result = {};  // the file that its end leaves
 };
 
-// Runs task number `task`; calls `progress` with units of work done since its last call.
-using RunTask = std::function<void(std::size_t task, const std::function<void(std::int64_t)>& progress)>;
+// Called with units of work done since its last call.
+using ReportSteps = std::function<void(std::int64_t)>;
+// Runs task number `task`.
+using RunTask = std::function<void(std::size_t task, const ReportSteps& progress)>;
 // Called once in each worker, before its first task: the place to start threads.
 using StartWorker = std::function<RunTask()>;
 

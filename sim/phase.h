@@ -1,0 +1,39 @@
+// A phase of a campaign: tasks that need nothing of each other, only what phases before it left in the
+// folder.
+//
+// A phase is a value that any process can build from the campaign's inputs and its folder: the coordinator to
+// run what is missing, another process to run one task of it, named by its key.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "sim/campaign_run.h"
+#include "sim/task_executor.h"
+
+namespace kintsugi::sim {
+
+struct Phase {
+  std::filesystem::path folder;  // the campaign's
+  std::string name;              // "characterize"; unique in its campaign
+  std::string unit = "tasks";
+  // All of them, done or not. Their keys are unique here, the same in every process and from run to run, and
+  // fit to name a file.
+  std::vector<Task> tasks = {};
+  std::vector<std::size_t> missing = {};  // tasks whose results are not there, in the order to start them in
+  StartWorker start = {};                 // its RunTask takes an index of `tasks`
+  bool one_worker = false;                // a single worker with all threads, instead of several
+
+  void add(Task task, bool done);
+};
+
+// Does what is missing in worker processes. Throws as run_tasks() does.
+void run_phase(const Phase& phase, const CampaignRun& run);
+
+// Does one task in this process, whether it is missing or not. Throws common::InputError if the phase has no
+// such task.
+void run_one(const Phase& phase, const std::string& key);
+
+}  // namespace kintsugi::sim
