@@ -120,8 +120,7 @@ float* BatchPass::z_at(std::vector<float>& buffer, const StageState& state, cons
   return buffer.data() + images.begin * state.stage->gemm_out.count();
 }
 
-double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labels,
-                      const StepRandom& step_random) {
+void BatchPass::forward(Parameters& parameters, const StepRandom& step_random) {
   if (chip_) {
     q_scale_.front() = chip_->input_scale(0);
     chip_->quantize(x_.front(), q_scale_.front(), q_.front());
@@ -138,7 +137,11 @@ double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labe
     prepare_affine(s, parameters);
     finish_stage(s, step_random);
   }
+}
 
+double BatchPass::run(Parameters& parameters, std::span<const std::int32_t> labels,
+                      const StepRandom& step_random) {
+  forward(parameters, step_random);
   double loss = 0;
   const double weight = 1.0 / static_cast<double>(batch_);
   for (const Shard& shard : shards_) {

@@ -60,6 +60,8 @@ class BatchPass {
   // otherwise flat in the order C, H, W.
   std::span<float> input() { return x_.front(); }
 
+  // The first half of run(), for what it leaves behind: results, and running statistics of batch-norm.
+  void forward(workloads::Parameters& parameters, const StepRandom& step_random);
   // Returns the batch's mean loss; updates running statistics of batch-norm in `parameters`.
   double run(workloads::Parameters& parameters, std::span<const std::int32_t> labels,
              const StepRandom& step_random);

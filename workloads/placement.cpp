@@ -12,13 +12,6 @@
 namespace kintsugi::workloads {
 namespace {
 
-// The outputs of a stage, or what it reads, as the placed network numbers them: position `at[i]` for value i
-// of the original, of `count` in all.
-struct Axis {
-  std::int64_t count = 0;
-  std::vector<std::int64_t> at;
-};
-
 Axis identity_axis(std::int64_t count) {
   Axis axis{count, std::vector<std::int64_t>(static_cast<std::size_t>(count))};
   std::iota(axis.at.begin(), axis.at.end(), 0);
@@ -27,22 +20,6 @@ Axis identity_axis(std::int64_t count) {
 
 Axis output_axis(const ChannelPlacement& placement) {
   return {placement.slots, {placement.slot_of.begin(), placement.slot_of.end()}};
-}
-
-// What stage s reads, channel by channel; after a flatten value by value, in the order C, H, W.
-Axis input_axis(const Network& network, const Placement& placement, std::size_t s) {
-  const Stage& stage = network.stages[s];
-  const int source = stage.inputs.front();
-  if (source == kImage) return identity_axis(stage.in.channels);
-  const Stage& from = network.stages[static_cast<std::size_t>(source)];
-  const ChannelPlacement& channels = placement.stages[static_cast<std::size_t>(source)];
-  if (!from.flatten) return output_axis(channels);
-  const std::int64_t pixels = from.out.height * from.out.width;
-  Axis axis;
-  axis.count = channels.slots * pixels;
-  for (const std::int32_t slot : channels.slot_of)
-    for (std::int64_t pixel = 0; pixel < pixels; ++pixel) axis.at.push_back(slot * pixels + pixel);
-  return axis;
 }
 
 // Copies values of an O×I×… tensor between the original's order and the placed one's.
@@ -105,6 +82,21 @@ Parameters move(const Network& network, const Parameters& parameters, const Plac
 }
 
 }  // namespace
+
+Axis input_axis(const Network& network, const Placement& placement, std::size_t s) {
+  const Stage& stage = network.stages[s];
+  const int source = stage.inputs.front();
+  if (source == kImage) return identity_axis(stage.in.channels);
+  const Stage& from = network.stages[static_cast<std::size_t>(source)];
+  const ChannelPlacement& channels = placement.stages[static_cast<std::size_t>(source)];
+  if (!from.flatten) return output_axis(channels);
+  const std::int64_t pixels = from.out.height * from.out.width;
+  Axis axis;
+  axis.count = channels.slots * pixels;
+  for (const std::int32_t slot : channels.slot_of)
+    for (std::int64_t pixel = 0; pixel < pixels; ++pixel) axis.at.push_back(slot * pixels + pixel);
+  return axis;
+}
 
 Placement identity_placement(const Network& network) {
   Placement placement;

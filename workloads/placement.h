@@ -43,6 +43,16 @@ std::vector<ChannelGroup> channel_groups(const Network& network);
 // that must be placed alike).
 void check_placement(const Network& network, const Placement& placement);
 
+// The outputs of a stage, or what it reads, as the placed network numbers them: position `at[i]` for value i
+// of the original, of `count` in all.
+struct Axis {
+  std::int64_t count = 0;
+  std::vector<std::int64_t> at;
+};
+// What stage s reads, channel by channel; after a flatten value by value, in the order C, H, W. Of a grouped
+// convolution all groups' channels.
+Axis input_axis(const Network& network, const Placement& placement, std::size_t s);
+
 // The network as placed; its class_slots say which outputs are the classes.
 Network placed(const Network& network, const Placement& placement);
 // Parameters (or masks) of `network` as `placed(network, placement)` has them, and back. At empty slots:

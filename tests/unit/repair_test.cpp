@@ -1,18 +1,16 @@
-// Repair without gradient descent: placements change nothing but where weights stand, mappings are optimal,
-// compensation solves what it says.
+// Repair without gradient descent: placements change nothing but where weights stand, mappings are optimal.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <Eigen/Dense>
 #include <algorithm>
 #include <numeric>
 
 #include "array/functional_accelerator.h"
 #include "common/random.h"
 #include "common/thread_pool.h"
-#include "tests/support/small_networks.h"
+#include "tests/support/repair_cases.h"
 #include "training/batch_pass.h"
-#include "training/repair/compensation.h"
+#include "training/batch_source.h"
 #include "training/repair/mapping.h"
 #include "workloads/deployed.h"
 #include "workloads/inference.h"
@@ -28,55 +26,6 @@ using training::repair::Mapping;
 using training::repair::Saliency;
 using workloads::Network;
 using workloads::Placement;
-
-configs::ChipConfig small_chip(configs::ConvolutionMapping mapping, int rows = 7, int cols = 9) {
-  configs::ChipConfig chip;
-  chip.array.rows = rows;
-  chip.array.cols = cols;
-  chip.convolution = mapping;
-  return chip;
-}
-
-faults::ArrayFaults random_bypass(const configs::ChipConfig& chip, double rate, std::uint64_t seed) {
-  faults::ArrayFaults faults = faults::fault_free(chip.array.rows, chip.array.cols);
-  common::RandomStream random(seed, "test-bypass");
-  for (auto& bit : faults.bypass) bit = random.uniform(0, 1) < rate ? 1 : 0;
-  return faults;
-}
-
-std::vector<std::pair<std::string, Network>> networks() {
-  return {
-      {"conv, flatten, linear", network_of(3, 9, 8,
-                                           {conv("c1", 6, 3, 1, 1), batch_norm("bn1"), relu(), max_pool(2, 2),
-                                            conv("c2", 4, 3, 2, 1, 1, false), batch_norm("bn2"), flatten(),
-                                            linear("f1", 7), relu(), linear("f2", 4)})},
-      {"groups and response normalisation",
-       network_of(3, 8, 8,
-                  {conv("c1", 6, 3, 1, 1), relu(), response_norm("n", 3, 0.1), conv("c2", 8, 3, 1, 1, 2),
-                   relu(), conv("c3", 5, 1), global_average(), flatten(), linear("f", 3)})},
-      {"residual, ends in a global average",
-       network_of(2, 7, 7,
-                  {conv("c1", 5, 3, 1, 1), named(relu(), "r"), conv("a1", 5, 3, 1, 1), batch_norm("b"),
-                   relu(), conv("a2", 5, 3, 1, 1), add("a", "a2", "r"), named(relu(), "ar"), conv("c2", 3, 1),
-                   relu(), global_average()})}};
-}
-
-// A random one that its channel groups allow, with empty slots.
-Placement random_placement(const Network& network, std::uint64_t seed) {
-  common::RandomStream random(seed, "test-placement");
-  Placement placement = workloads::identity_placement(network);
-  for (const workloads::ChannelGroup& group : workloads::channel_groups(network)) {
-    if (group.fixed) continue;
-    const std::int64_t channels = network.stages[group.stages.front()].gemm_out.channels;
-    const auto slots = channels + static_cast<std::int64_t>(random.below(4));
-    std::vector<std::int32_t> order(static_cast<std::size_t>(slots));
-    std::iota(order.begin(), order.end(), 0);
-    for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
-    order.resize(static_cast<std::size_t>(channels));
-    for (const std::size_t s : group.stages) placement.stages[s] = {slots, order};
-  }
-  return placement;
-}
 
 TEST(Placement, ComputesTheSameClassesInFloatAndInt8AndBack) {
   for (const auto& [name, network] : networks())
@@ -117,15 +66,7 @@ TEST(Placement, TrainsTheSameGradients) {
     auto moved = workloads::place(network, parameters, placement);
     const auto gradients = [&](const Network& n, workloads::Parameters& p) {
       training::BatchPass pass(n, 8, pool, std::nullopt);
-      std::vector<float> pixels(pass.input().size());
-      workloads::normalize(images, 0, 8, n.input, pixels);
-      // The pass wants N, H, W, C for a convolution.
-      const auto shape = n.input_shape();
-      const std::int64_t area = shape.height * shape.width;
-      for (std::int64_t i = 0; i < 8; ++i)
-        for (std::int64_t c = 0; c < shape.channels; ++c)
-          for (std::int64_t at = 0; at < area; ++at)
-            pass.input()[(i * area + at) * shape.channels + c] = pixels[(i * shape.channels + c) * area + at];
+      training::load_images(n, images, 0, 8, pass.input());
       const double loss = pass.run(p, images.labels, {});
       return std::pair(loss, pass.gradients());
     };
@@ -245,102 +186,6 @@ TEST(Mapping, WeighsOutputsByTheSquaresOfWhatTheyRead) {
   EXPECT_THAT(saliency.at("c.weight").data, ::testing::ElementsAre(4 * 3.5f, 9 * 1.25f));
   // c's outputs 2a + 3b + 1: image 0: 3, 8; image 1: 13, 1. Mean squares (9 + 169)/2, (64 + 1)/2.
   EXPECT_THAT(saliency.at("f.weight").data, ::testing::ElementsAre(89.f, 4 * 32.5f, 0.25f * 89, 32.5f));
-}
-
-// |X w − y|² + λ|w − w₀|² over the inputs that are kept, dense and by another way: QR of the stacked system.
-Eigen::VectorXd dense_solution(const Eigen::MatrixXd& x, const Eigen::VectorXd& y,
-                               const Eigen::VectorXd& start, double lambda, Eigen::Index regularised,
-                               const std::vector<int>& pruned) {
-  std::vector<int> kept;
-  for (int i = 0; i < x.cols(); ++i)
-    if (std::find(pruned.begin(), pruned.end(), i) == pruned.end()) kept.push_back(i);
-  Eigen::MatrixXd stacked = Eigen::MatrixXd::Zero(x.rows() + std::ssize(kept), std::ssize(kept));
-  Eigen::VectorXd right = Eigen::VectorXd::Zero(stacked.rows());
-  right.head(x.rows()) = y;
-  for (std::size_t j = 0; j < kept.size(); ++j) {
-    stacked.col(j).head(x.rows()) = x.col(kept[j]);
-    if (kept[j] >= regularised) continue;
-    stacked(x.rows() + j, j) = std::sqrt(lambda);
-    right[x.rows() + j] = std::sqrt(lambda) * start[kept[j]];
-  }
-  const Eigen::VectorXd solution = stacked.colPivHouseholderQr().solve(right);
-  Eigen::VectorXd w = Eigen::VectorXd::Zero(x.cols());
-  for (std::size_t j = 0; j < kept.size(); ++j) w[kept[j]] = solution[j];
-  return w;
-}
-
-TEST(Compensation, EqualsADenseSolveOfEachColumn) {
-  common::RandomStream random(11, "test-least-squares");
-  for (const double rate : {0.0, 0.05, 0.3, 0.5, 0.8, 1.0})
-    for (int repeat = 0; repeat < 4; ++repeat) {
-      const Eigen::Index samples = 120, weights = 30, inputs = weights + 1;
-      Eigen::MatrixXd x(samples, inputs);
-      Eigen::VectorXd y(samples), start(inputs);
-      for (double& v : x.reshaped()) v = random.uniform(-1, 1);
-      x.col(weights).setOnes();
-      for (double& v : y.reshaped()) v = random.uniform(-1, 1);
-      for (double& v : start.reshaped()) v = random.uniform(-1, 1);
-      std::vector<int> pruned;
-      for (int i = 0; i < weights; ++i)
-        if (random.uniform(0, 1) < rate) pruned.push_back(i);
-      const double ridge = 0.03;
-      const Eigen::MatrixXd gram = x.transpose() * x;
-      const double lambda = ridge * gram.diagonal().head(weights).mean();
-      const auto problem = training::repair::prepare_least_squares(gram, ridge, weights);
-      const Eigen::VectorXd gradient = x.transpose() * (y - x * start);
-      const Eigen::VectorXd w = start + training::repair::solve_column(problem, gradient, start, pruned);
-      const Eigen::VectorXd expected = dense_solution(x, y, start, lambda, weights, pruned);
-      EXPECT_LT((w - expected).norm(), 1e-6 * std::max(1.0, expected.norm())) << rate;
-      for (const int i : pruned) EXPECT_EQ(w[i], 0);
-    }
-}
-
-TEST(Compensation, KeepsAFaultFreeChipAndHelpsAFaultyOne) {
-  common::ThreadPool pool(1), two(2);
-  for (const auto& [name, network] : networks()) {
-    SCOPED_TRACE(name);
-    const configs::ChipConfig chip = small_chip(configs::ConvolutionMapping::im2col);
-    const auto parameters = random_parameters(network, 2);
-    const auto images = random_images(200, network.input_shape(), network.classes, 2);
-    const auto scales = workloads::calibrate(network, parameters, images, {});
-    array::FunctionalAccelerator accelerator(chip, nullptr, 1 << 26);
-    const auto compensate = [&](const faults::ArrayFaults& faults, common::ThreadPool* threads) {
-      accelerator.load_faults(faults);
-      return training::repair::compensate(accelerator, network, parameters,
-                                          workloads::pruning_masks(network, faults, chip), scales, faults,
-                                          images, {}, threads)
-          .parameters;
-    };
-    const auto clean = faults::fault_free(7, 9);
-    EXPECT_EQ(compensate(clean, &pool), parameters);
-
-    const auto faults = random_bypass(chip, 0.15, 2);
-    const auto repaired = compensate(faults, &pool);
-    EXPECT_EQ(repaired, compensate(faults, &two));
-    const auto masks = workloads::pruning_masks(network, faults, chip);
-    for (const auto& [parameter, mask] : masks)
-      for (std::size_t i = 0; i < mask.data.size(); ++i)
-        if (mask.data[i] == 0) {
-          EXPECT_EQ(repaired.at(parameter).data[i], 0);
-        }
-    // Nearer to the original's outputs, on images that it has not seen.
-    const auto others = random_images(200, network.input_shape(), network.classes, 3);
-    accelerator.load_faults(faults);
-    const auto distance = [&](const workloads::Parameters& p) {
-      const auto logits = workloads::infer(accelerator, network, workloads::deploy(network, p, scales, masks),
-                                           others, 50, faults)
-                              .logits.data;
-      accelerator.load_faults(clean);
-      const auto wanted = workloads::infer(accelerator, network,
-                                           workloads::deploy(network, parameters, scales), others, 50, clean)
-                              .logits.data;
-      accelerator.load_faults(faults);
-      double sum = 0;
-      for (std::size_t i = 0; i < logits.size(); ++i) sum += std::pow(logits[i] - wanted[i], 2);
-      return sum;
-    };
-    EXPECT_LT(distance(repaired), 0.5 * distance(parameters));
-  }
 }
 
 }  // namespace

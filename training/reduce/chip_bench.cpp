@@ -52,10 +52,22 @@ std::int64_t live_faulty_pes(const faults::ArrayFaults& faults) {
   return live;
 }
 
+struct ChipBench::SharedRepair {
+  // Of this network:
+  workloads::Parameters original;
+  workloads::ActivationScales scales;
+
+  workloads::Parameters saliency;
+  double saliency_multiply_adds = 0;
+  std::unique_ptr<repair::Compensator> compensator;
+};
+
 ChipBench::ChipBench(const BenchInputs& inputs, common::ThreadPool& pool)
     : inputs_(inputs), network_(*inputs.network), pool_(pool), accelerator_(*inputs.chip, &pool) {
   insert_chip(faults::fault_free(inputs.chip->array.rows, inputs.chip->array.cols));
 }
+
+ChipBench::~ChipBench() = default;
 
 void ChipBench::insert_chip(const faults::ArrayFaults& faults) {
   faults_ = faults;
@@ -75,45 +87,69 @@ workloads::Parameters ChipBench::as_written(const workloads::Parameters& paramet
   return placement_ ? workloads::take_back(*inputs_.network, parameters, *placement_) : parameters;
 }
 
+workloads::ImageSet ChipBench::first_images(std::int64_t count) const {
+  return inputs_.training->first(std::min(count, inputs_.training->size()));
+}
+
+double ChipBench::forward_multiply_adds(std::int64_t images) const {
+  return step_multiply_adds() / 3 / inputs_.sgd.batch * static_cast<double>(images);
+}
+
+double ChipBench::shared_repair_multiply_adds() const {
+  if (!shared_repair_) return 0;
+  const auto& compensator = shared_repair_->compensator;
+  return shared_repair_->saliency_multiply_adds +
+         (compensator != nullptr ? compensator->shared_multiply_adds() : 0);
+}
+
+void ChipBench::share_repair(const workloads::Parameters& original,
+                             const workloads::ActivationScales& scales) {
+  if (shared_repair_ && shared_repair_->scales == scales && shared_repair_->original == original) return;
+  const configs::RepairConfig& config = inputs_.repair;
+  SharedRepair shared{original, scales, {}, 0, nullptr};
+  if (config.mapping) {
+    constexpr std::int64_t kImages = 1000;
+    if (config.mapping->saliency == configs::Saliency::output)
+      shared.saliency_multiply_adds = forward_multiply_adds(kImages);
+    shared.saliency = repair::weight_saliency(*inputs_.network, original, config.mapping->saliency,
+                                              first_images(kImages), &pool_);
+  }
+  if (config.compensation) {
+    repair::CompensationOptions options;
+    options.ridge = config.compensation->ridge;
+    shared.compensator = std::make_unique<repair::Compensator>(
+        *inputs_.network, original, scales, first_images(config.compensation->images), options, &pool_);
+  }
+  shared_repair_ = std::make_unique<SharedRepair>(std::move(shared));
+}
+
 workloads::Parameters ChipBench::repair(const workloads::Parameters& original,
                                         const workloads::ActivationScales& scales) {
   const configs::RepairConfig& config = inputs_.repair;
-  const auto images = [&](std::int64_t count) {
-    return inputs_.training->first(std::min(count, inputs_.training->size()));
-  };
-  const auto forward = [&](std::int64_t count) {
-    return step_multiply_adds() / 3 / inputs_.sgd.batch * static_cast<double>(count);
-  };
   repair_multiply_adds_ = 0;
   workloads::Parameters parameters = original;
   if (faults_.bypassed_pes() == 0) return parameters;
+  share_repair(original, scales);
   if (config.mapping) {
-    constexpr std::int64_t kImages = 1000;
-    if (config.mapping->saliency == configs::Saliency::output) repair_multiply_adds_ += forward(kImages);
-    const auto saliency = repair::weight_saliency(*inputs_.network, original, config.mapping->saliency,
-                                                  images(kImages), &pool_);
-    repair::Mapping mapping = repair::map_around_faults(*inputs_.network, saliency, faults_, *inputs_.chip,
-                                                        {config.mapping->spare_columns, 4});
+    repair::Mapping mapping = repair::map_around_faults(*inputs_.network, shared_repair_->saliency, faults_,
+                                                        *inputs_.chip, {config.mapping->spare_columns, 4});
     network_ = workloads::placed(*inputs_.network, mapping.placement);
     parameters = workloads::place(*inputs_.network, original, mapping.placement);
     placement_ = std::move(mapping.placement);
     masks_ = workloads::pruning_masks(network_, faults_, *inputs_.chip);
   }
   if (config.compensation) {
-    repair::CompensationOptions options;
-    options.ridge = config.compensation->ridge;
     repair::Compensation result =
-        repair::compensate(accelerator_, network_, parameters, masks_, scales, faults_,
-                           images(config.compensation->images), options, &pool_);
+        shared_repair_->compensator->run(accelerator_, masks_, faults_, placement());
     parameters = std::move(result.parameters);
     repair_multiply_adds_ += result.multiply_adds;
   }
   if (config.batch_norm && repair::has_batch_norm(network_)) {
-    const workloads::ImageSet chosen = images(config.batch_norm->images);
+    const workloads::ImageSet chosen = first_images(config.batch_norm->images);
     parameters = repair::recalibrate_batch_norm(
         network_, std::move(parameters), masks_, ChipInTheLoop{&accelerator_, scales}, chosen,
         std::min<std::int64_t>(inputs_.sgd.batch, chosen.size()), pool_);
-    repair_multiply_adds_ += 3 * forward(chosen.size());
+    repair_multiply_adds_ += forward_multiply_adds(chosen.size());
   }
   workloads::apply_masks(parameters, masks_);
   return parameters;

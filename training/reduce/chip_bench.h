@@ -47,6 +47,7 @@ using AtMark = std::function<void(std::int64_t, const workloads::Parameters&)>;
 class ChipBench {
  public:
   ChipBench(const BenchInputs& inputs, common::ThreadPool& pool);
+  ~ChipBench();
 
   // Faults are loaded until the next call; channels are where the network says.
   void insert_chip(const faults::ArrayFaults& faults);
@@ -56,7 +57,9 @@ class ChipBench {
   workloads::Parameters repair(const workloads::Parameters& original,
                                const workloads::ActivationScales& scales);
   // Arithmetic of the last repair, in multiply-adds; one SGD step of the campaign takes step_multiply_adds().
+  // What repairs of all chips share is not in it: it is done once, by the first.
   double repair_multiply_adds() const { return repair_multiply_adds_; }
+  double shared_repair_multiply_adds() const;
   double step_multiply_adds() const;
   // Null if every channel is where the network says.
   const workloads::Placement* placement() const { return placement_ ? &*placement_ : nullptr; }
@@ -84,7 +87,13 @@ class ChipBench {
   Correct run(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images,
               const faults::ArrayFaults& faults);
 
+  void share_repair(const workloads::Parameters& original, const workloads::ActivationScales& scales);
+  workloads::ImageSet first_images(std::int64_t count) const;
+  double forward_multiply_adds(std::int64_t images) const;
+
   BenchInputs inputs_;
+  struct SharedRepair;  // what repairs of all chips have in common
+  std::unique_ptr<SharedRepair> shared_repair_;
   workloads::Network network_;  // of the inserted chip
   std::optional<workloads::Placement> placement_;
   double repair_multiply_adds_ = 0;

@@ -1,11 +1,9 @@
 #include "training/repair/compensation.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <functional>
+#include <numeric>
 
-#include "common/diagnostics.h"
 #include "common/thread_pool.h"
 #include "workloads/float_forward.h"
 #include "workloads/inference.h"
@@ -16,71 +14,207 @@ namespace {
 
 using workloads::Network;
 using workloads::Stage;
-using RowMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-// Which rows of a layer's im2col matrix are looked at: every `stride`-th of all positions.
-struct Sample {
-  std::int64_t stride = 1, count = 0;
-};
-Sample sample_of(const Stage& stage, std::int64_t images, std::int64_t most) {
-  const std::int64_t all = images * stage.gemm_out.height * stage.gemm_out.width;
-  const std::int64_t stride = std::max<std::int64_t>(1, (all + most - 1) / most);
-  return {stride, (all + stride - 1) / stride};
-}
-
-// Rows of the im2col matrix of one group in the order of the weight's (I, KH, KW). `at(image, channel, y, x)`
-// is the map's value. With `constant`, a last column of ones.
-template <class At>
-RowMatrix im2col(const Stage& stage, std::int64_t group, const Sample& sample, bool constant, const At& at) {
-  const std::int64_t inputs = stage.in.channels / stage.groups, window = stage.kernel;
-  const std::int64_t pixels = stage.gemm_out.height * stage.gemm_out.width;
-  RowMatrix matrix(sample.count, inputs * window * window + (constant ? 1 : 0));
-  for (std::int64_t row = 0; row < sample.count; ++row) {
-    const std::int64_t position = row * sample.stride, image = position / pixels;
-    const std::int64_t oy = position % pixels / stage.gemm_out.width, ox = position % stage.gemm_out.width;
-    float* out = matrix.row(row).data();
-    for (std::int64_t i = 0; i < inputs; ++i)
-      for (std::int64_t ky = 0; ky < window; ++ky)
-        for (std::int64_t kx = 0; kx < window; ++kx) {
-          const std::int64_t y = oy * stage.stride + ky - stage.padding;
-          const std::int64_t x = ox * stage.stride + kx - stage.padding;
-          const bool inside = y >= 0 && y < stage.in.height && x >= 0 && x < stage.in.width;
-          *out++ = inside ? at(image, group * inputs + i, y, x) : 0.f;
-        }
-    if (constant) *out = 1;
-  }
-  return matrix;
-}
 
 // A constant can be added to what the layer computes: its bias, or what batch-norm subtracts.
 bool moves_constant(const Stage& stage) {
   return stage.bias || stage.batch_norm.has_value();
 }
 
-class Compensator {
+bool reads_image(const Stage& stage) {
+  return stage.inputs.front() == workloads::kImage;
+}
+
+std::int64_t inputs_per_tap(const Stage& stage) {
+  return stage.in.channels / stage.groups;
+}
+
+void for_each(common::ThreadPool* pool, std::int64_t n, const std::function<void(std::int64_t)>& body) {
+  if (pool != nullptr)
+    pool->parallel_for(n, body);
+  else
+    for (std::int64_t i = 0; i < n; ++i) body(i);
+}
+
+// One row of the im2col matrix, in the order (ky, kx, channel). `copy(image, y, x, out)` writes the channels
+// of one pixel.
+template <class Copy>
+void unfold(const Stage& stage, std::int64_t position, std::int64_t channels, float* out, const Copy& copy) {
+  const std::int64_t width = stage.gemm_out.width, pixels = stage.gemm_out.height * width;
+  const std::int64_t oy = position % pixels / width, ox = position % width;
+  for (std::int64_t ky = 0; ky < stage.kernel; ++ky)
+    for (std::int64_t kx = 0; kx < stage.kernel; ++kx, out += channels) {
+      const std::int64_t y = oy * stage.stride + ky - stage.padding;
+      const std::int64_t x = ox * stage.stride + kx - stage.padding;
+      if (y >= 0 && y < stage.in.height && x >= 0 && x < stage.in.width)
+        copy(position / pixels, y, x, out);
+      else
+        std::fill_n(out, channels, 0.f);
+    }
+}
+
+}  // namespace
+
+Compensator::Compensator(const Network& network, workloads::Parameters parameters,
+                         workloads::ActivationScales scales, workloads::ImageSet images,
+                         const CompensationOptions& options, common::ThreadPool* pool)
+    : network_(network),
+      original_(std::move(parameters)),
+      scales_(std::move(scales)),
+      images_(std::move(images)),
+      options_(options),
+      pool_(pool),
+      wanted_(network.stages.size()) {
+  std::vector<std::int64_t> seen(network.stages.size());
+  workloads::float_logits(
+      network_, original_, images_,
+      [&](std::size_t s, std::span<const float> values, workloads::Observed what) {
+        const Stage& stage = network_.stages[s];
+        if (what != workloads::Observed::input || !stage.on_chip()) return;
+        observe(s, seen[s], values);
+        seen[s] += std::ssize(values) / stage.in.count();
+      },
+      pool_);
+  for (std::size_t s = 0; s < network_.stages.size(); ++s)
+    shared_multiply_adds_ += static_cast<double>(network_.stages[s].macs() * images_.size()) +
+                             static_cast<double>(wanted_[s].rows() * network_.stages[s].weight_count());
+}
+
+Compensator::Sample Compensator::sample_of(const Stage& stage) const {
+  const std::int64_t pixels = stage.gemm_out.height * stage.gemm_out.width, all = images_.size() * pixels;
+  std::int64_t stride = std::max<std::int64_t>(1, (all + options_.positions - 1) / options_.positions);
+  // Without a common divisor every pixel of the map is met.
+  while (std::gcd(stride, pixels) > 1) ++stride;
+  return {stride, (all + stride - 1) / stride};
+}
+
+// Of the images from `first_image` on: what the original layer gives, without bias, at the sampled positions.
+void Compensator::observe(std::size_t s, std::int64_t first_image, std::span<const float> values) {
+  const Stage& stage = network_.stages[s];
+  const std::int64_t pixels = stage.gemm_out.height * stage.gemm_out.width;
+  const std::int64_t channels = stage.in.channels, area = stage.in.height * stage.in.width;
+  const Sample sample = sample_of(stage);
+  if (wanted_[s].size() == 0) wanted_[s].resize(sample.count, stage.gemm_out.channels);
+  const std::int64_t images = std::ssize(values) / stage.in.count();
+  const auto rows_before = [&](std::int64_t image) {
+    return (image * pixels + sample.stride - 1) / sample.stride;
+  };
+  const std::int64_t begin = rows_before(first_image), end = rows_before(first_image + images);
+  const std::int64_t columns = stage.gemm_out.channels / stage.groups, inputs = inputs_per_tap(stage);
+  constexpr std::int64_t kRows = 512;
+  for (std::int64_t group = 0; group < stage.groups; ++group) {
+    const Eigen::MatrixXd start = start_of(s, group);
+    const Eigen::MatrixXf weight = start.topRows(inputs * stage.kernel * stage.kernel).cast<float>();
+    for_each(pool_, (end - begin + kRows - 1) / kRows, [&](std::int64_t block) {
+      const std::int64_t first = begin + block * kRows, rows = std::min(kRows, end - first);
+      RowMatrix x(rows, weight.rows());
+      for (std::int64_t r = 0; r < rows; ++r)
+        unfold(stage, (first + r) * sample.stride, inputs, x.row(r).data(),
+               [&](std::int64_t image, std::int64_t v, std::int64_t h, float* out) {
+                 const float* from = values.data() +
+                                     ((image - first_image) * channels + group * inputs) * area +
+                                     v * stage.in.width + h;
+                 for (std::int64_t c = 0; c < inputs; ++c) out[c] = from[c * area];
+               });
+      wanted_[s].block(first, group * columns, rows, columns).noalias() = x * weight;
+    });
+  }
+}
+
+// w₀, inputs × columns; the last input is the constant, which is not counted from where it was.
+Eigen::MatrixXd Compensator::start_of(std::size_t s, std::int64_t group) const {
+  const Stage& stage = network_.stages[s];
+  const std::int64_t inputs = inputs_per_tap(stage), taps = stage.kernel * stage.kernel;
+  const std::int64_t columns = stage.gemm_out.channels / stage.groups;
+  const auto& weight = original_.at(stage.name + ".weight").data;
+  Eigen::MatrixXd start = Eigen::MatrixXd::Zero(inputs * taps + (moves_constant(stage) ? 1 : 0), columns);
+  for (std::int64_t o = 0; o < columns; ++o)
+    for (std::int64_t i = 0; i < inputs; ++i)
+      for (std::int64_t tap = 0; tap < taps; ++tap)
+        start(tap * inputs + i, o) = weight[((group * columns + o) * inputs + i) * taps + tap];
+  return start;
+}
+
+// XᵀX and Xᵀ(Y − X w₀) from the chip's maps (N, H, W, C), of which `axis` says where the original's channels
+// are.
+Compensator::Problem Compensator::pose(std::size_t s, std::int64_t group, std::span<const std::int8_t> input,
+                                       const workloads::Axis& axis, double& multiply_adds) const {
+  const Stage& stage = network_.stages[s];
+  const Sample sample = sample_of(stage);
+  const std::int64_t inputs = inputs_per_tap(stage), height = stage.in.height, width = stage.in.width;
+  const std::int64_t columns = stage.gemm_out.channels / stage.groups;
+  Problem problem;
+  problem.start = start_of(s, group);
+  const Eigen::Index all = problem.start.rows(), weights = all - (moves_constant(stage) ? 1 : 0);
+  // As whole numbers: sums over so few rows of products up to 127² are exact in float.
+  constexpr std::int64_t kRows = 1024, kPanel = 128;
+  Eigen::MatrixXd gram = Eigen::MatrixXd::Zero(all, all);
+  Eigen::MatrixXd gradient = Eigen::MatrixXd::Zero(all, columns);
+  RowMatrix x(std::min(kRows, sample.count), all);
+  if (all > weights) x.rightCols(1).setOnes();
+  const auto copy = [&](std::int64_t image, std::int64_t v, std::int64_t h, float* out) {
+    const std::int8_t* from = input.data() + ((image * height + v) * width + h) * axis.count;
+    for (std::int64_t i = 0; i < inputs; ++i) out[i] = from[axis.at[group * inputs + i]];
+  };
+  for (std::int64_t first = 0; first < sample.count; first += kRows) {
+    const std::int64_t rows = std::min(kRows, sample.count - first);
+    constexpr std::int64_t kTogether = 64;
+    for_each(pool_, (rows + kTogether - 1) / kTogether, [&](std::int64_t t) {
+      for (std::int64_t r = t * kTogether; r < std::min(rows, (t + 1) * kTogether); ++r)
+        unfold(stage, (first + r) * sample.stride, inputs, x.row(r).data(), copy);
+    });
+    const auto part = x.topRows(rows);
+    const auto wanted = wanted_[s].block(first, group * columns, rows, columns);
+    for_each(pool_, (all + kPanel - 1) / kPanel, [&](std::int64_t p) {
+      const Eigen::Index at = p * kPanel, count = std::min<Eigen::Index>(kPanel, all - at);
+      const auto panel = part.middleCols(at, count).transpose();
+      gram.block(at, 0, count, at + count) += (panel * part.leftCols(at + count)).template cast<double>();
+      gradient.middleRows(at, count).noalias() +=
+          panel.template cast<double>() * wanted.template cast<double>();
+    });
+  }
+  const double scale = scales_.input[s];
+  Eigen::VectorXd unit = Eigen::VectorXd::Constant(all, scale);
+  unit.tail(all - weights).setOnes();
+  gram = unit.asDiagonal() * gram * unit.asDiagonal();
+  gradient = unit.asDiagonal() * gradient;
+  gradient -= gram.selfadjointView<Eigen::Lower>() * problem.start;
+  problem.shared = prepare_least_squares(std::move(gram), options_.ridge, weights);
+  problem.unpruned.noalias() = problem.shared.inverse * gradient;
+  const auto m = static_cast<double>(sample.count), k = static_cast<double>(all),
+             n = static_cast<double>(columns);
+  multiply_adds += m * k * k / 2 + m * k * n + k * k * k * 7 / 6 + 2 * k * k * n;
+  return problem;
+}
+
+// One chip's run through the network.
+class ChipCompensation {
  public:
-  Compensator(const Network& network, workloads::Parameters parameters, const workloads::Masks& masks,
-              const workloads::ActivationScales& scales, const CompensationOptions& options,
-              common::ThreadPool* pool)
-      : network_(network), masks_(masks), scales_(scales), options_(options), pool_(pool) {
-    result_.parameters = std::move(parameters);
+  ChipCompensation(Compensator& shared, const workloads::Masks& masks, const workloads::Placement* placement)
+      : shared_(shared),
+        masks_(masks),
+        placement_(placement != nullptr ? *placement : workloads::identity_placement(shared.network_)),
+        network_(placement != nullptr ? workloads::placed(shared.network_, placement_) : shared.network_) {
+    result_.parameters = placement != nullptr
+                             ? workloads::place(shared.network_, shared.original_, placement_)
+                             : shared.original_;
+    workloads::apply_masks(result_.parameters, masks_);
   }
 
-  Compensation run(array::Accelerator& accelerator, const faults::ArrayFaults& faults,
-                   const workloads::ImageSet& images) {
-    observe_original(images);
-    workloads::apply_masks(result_.parameters, masks_);
-    workloads::DeployedNetwork deployed = workloads::deploy(network_, result_.parameters, scales_, masks_);
+  Compensation run(array::Accelerator& accelerator, const faults::ArrayFaults& faults) {
+    const workloads::ActivationScales& scales = shared_.scales_;
+    workloads::DeployedNetwork deployed = workloads::deploy(network_, result_.parameters, scales, masks_);
+    bool changed = false;  // some stage so far, so that later ones read something else
     const workloads::StageRewriter rewrite = [&](std::size_t s, std::span<const std::int8_t> input) {
-      if (!is_pruned(s) && !changed_) return false;
-      changed_ = true;
-      solve(s, images.size(), input);
-      deployed.stages[s] = workloads::deploy_stage(network_, result_.parameters, scales_, masks_, s);
+      if (!is_pruned(s) && !changed) return false;
+      changed = true;
+      for (std::int64_t group = 0; group < network_.stages[s].groups; ++group) solve(s, group, input);
+      deployed.stages[s] = workloads::deploy_stage(network_, result_.parameters, scales, masks_, s);
       return true;
     };
+    const workloads::ImageSet& images = shared_.images_;
     workloads::infer(accelerator, network_, deployed, images, images.size(), faults, {}, {}, rewrite);
-    for (const Stage& stage : network_.stages)
-      result_.multiply_adds += 2 * static_cast<double>(stage.macs() * images.size());
+    for (const Stage& stage : shared_.network_.stages)
+      result_.multiply_adds += static_cast<double>(stage.macs() * images.size());
     return std::move(result_);
   }
 
@@ -90,155 +224,69 @@ class Compensator {
     return std::find(mask.begin(), mask.end(), 0) != mask.end();
   }
 
-  // What the original layers read: N, C, H, W.
-  void observe_original(const workloads::ImageSet& images) {
-    original_.resize(network_.stages.size());
-    originals_ = result_.parameters;
-    workloads::float_logits(
-        network_, result_.parameters, images,
-        [&](std::size_t s, std::span<const float> values, workloads::Observed what) {
-          if (what == workloads::Observed::input)
-            original_[s].insert(original_[s].end(), values.begin(), values.end());
-        },
-        pool_);
+  void solve(std::size_t s, std::int64_t group, std::span<const std::int8_t> input) {
+    const Stage& stage = shared_.network_.stages[s];
+    const workloads::Axis axis = workloads::input_axis(shared_.network_, placement_, s);
+    if (!reads_image(stage)) {
+      write(s, group, axis, shared_.pose(s, group, input, axis, result_.multiply_adds));
+      return;
+    }
+    auto& known = shared_.of_image_;
+    auto found = known.find({s, group});
+    if (found == known.end())
+      found = known
+                  .emplace(std::pair(s, group),
+                           shared_.pose(s, group, input, axis, shared_.shared_multiply_adds_))
+                  .first;
+    write(s, group, axis, found->second);
   }
 
-  void solve(std::size_t s, std::int64_t images, std::span<const std::int8_t> input) {
-    const Stage& stage = network_.stages[s];
-    const std::int64_t channels = stage.in.channels, height = stage.in.height, width = stage.in.width;
-    const Sample sample = sample_of(stage, images, options_.positions);
-    const float scale = scales_.input[s];
-    const std::vector<float>& original = original_[s];
-    // The chip's maps are N, H, W, C; vectors are the same either way.
-    const auto chip_at = [&](std::int64_t n, std::int64_t c, std::int64_t y, std::int64_t x) {
-      return static_cast<float>(input[((n * height + y) * width + x) * channels + c]) * scale;
-    };
-    const auto original_at = [&](std::int64_t n, std::int64_t c, std::int64_t y, std::int64_t x) {
-      return original[((n * channels + c) * height + y) * width + x];
-    };
-    for (std::int64_t group = 0; group < stage.groups; ++group)
-      solve_group(s, group, im2col(stage, group, sample, moves_constant(stage), chip_at),
-                  im2col(stage, group, sample, moves_constant(stage), original_at));
-    original_[s] = {};
-  }
-
-  void solve_group(std::size_t s, std::int64_t group, const RowMatrix& x, const RowMatrix& reference) {
-    const Stage& stage = network_.stages[s];
-    const Eigen::Index inputs = x.cols(), weights = inputs - (moves_constant(stage) ? 1 : 0);
+  void write(std::size_t s, std::int64_t group, const workloads::Axis& axis,
+             const Compensator::Problem& problem) {
+    const Stage& stage = shared_.network_.stages[s];
+    const std::int64_t inputs = inputs_per_tap(stage), taps = stage.kernel * stage.kernel;
     const std::int64_t columns = stage.gemm_out.channels / stage.groups;
-    // Blocks of rows in float, summed in double.
-    Eigen::MatrixXd gram = Eigen::MatrixXd::Zero(inputs, inputs), cross = gram;
-    constexpr Eigen::Index kRows = 512;
-    for (Eigen::Index row = 0; row < x.rows(); row += kRows) {
-      const Eigen::Index rows = std::min(kRows, x.rows() - row);
-      const auto part = x.middleRows(row, rows);
-      gram += (part.transpose() * part).cast<double>();
-      cross += (part.transpose() * reference.middleRows(row, rows)).cast<double>();
-    }
-    const Eigen::MatrixXd plain = gram;
-    const LeastSquares problem = prepare_least_squares(std::move(gram), options_.ridge, weights);
-    const auto& mask = masks_.at(stage.name + ".weight").data;
-    auto& weight = result_.parameters.at(stage.name + ".weight").data;
-    const auto& original = originals_.at(stage.name + ".weight").data;
-    float* bias = stage.bias ? result_.parameters.at(stage.name + ".bias").data.data() : nullptr;
-    float* mean = bias == nullptr && stage.batch_norm
-                      ? result_.parameters.at(stage.batch_norm->name + ".running_mean").data.data()
-                      : nullptr;
-    const auto column = [&](std::int64_t n) {
-      const std::int64_t o = group * columns + n;
-      Eigen::VectorXd start(inputs);
-      std::vector<int> pruned;
-      for (Eigen::Index i = 0; i < weights; ++i) {
-        start[i] = original[o * weights + i];
-        if (mask[o * weights + i] == 0) pruned.push_back(static_cast<int>(i));
-      }
-      if (moves_constant(stage)) start[weights] = bias != nullptr ? bias[o] : 0;
-      const Eigen::VectorXd change = solve_column(problem, cross * start - plain * start, start, pruned);
-      for (Eigen::Index i = 0; i < weights; ++i)
-        weight[o * weights + i] = static_cast<float>(start[i] + change[i]);
-      for (const int i : pruned) weight[o * weights + i] = 0;
-      if (bias != nullptr) bias[o] = static_cast<float>(start[weights] + change[weights]);
-      if (mean != nullptr) mean[o] -= static_cast<float>(change[weights]);
+    const std::int64_t placed_inputs = stage.groups > 1 ? inputs : axis.count;
+    // Where an original weight stands in the placed tensor.
+    const auto slot = [&](std::int64_t o) {
+      return static_cast<std::int64_t>(placement_.stages[s].slot_of[group * columns + o]);
     };
-    if (pool_ != nullptr)
-      pool_->parallel_for(columns, column);
-    else
-      for (std::int64_t n = 0; n < columns; ++n) column(n);
-    const auto k = static_cast<double>(inputs);
-    result_.multiply_adds += 2 * static_cast<double>(x.rows()) * k * k + k * k * k;
-    for (std::int64_t n = 0; n < columns; ++n) {
-      const auto first = mask.begin() + (group * columns + n) * weights;
-      const auto lost = static_cast<double>(std::count(first, first + weights, 0));
-      result_.multiply_adds += 3 * k * k + lost * lost * lost / 3 + 2 * k * lost;
-    }
+    const auto at = [&](std::int64_t o, std::int64_t i, std::int64_t tap) {
+      return (slot(o) * placed_inputs + (stage.groups > 1 ? i : axis.at[i])) * taps + tap;
+    };
+    const auto& mask = masks_.at(stage.name + ".weight").data;
+    std::vector<Pruned> pruned(static_cast<std::size_t>(columns));
+    for (std::int64_t o = 0; o < columns; ++o)
+      for (std::int64_t tap = 0; tap < taps; ++tap)
+        for (std::int64_t i = 0; i < inputs; ++i)
+          if (mask[at(o, i, tap)] == 0) pruned[o].push_back(static_cast<int>(tap * inputs + i));
+    const Eigen::MatrixXd change = solve_columns(problem.shared, problem.unpruned, problem.start, pruned,
+                                                 shared_.pool_, result_.multiply_adds);
+    auto& weight = result_.parameters.at(stage.name + ".weight").data;
+    for (std::int64_t o = 0; o < columns; ++o)
+      for (std::int64_t tap = 0; tap < taps; ++tap)
+        for (std::int64_t i = 0; i < inputs; ++i) {
+          const std::int64_t k = tap * inputs + i;
+          weight[at(o, i, tap)] = static_cast<float>(problem.start(k, o) + change(k, o));
+        }
+    if (!moves_constant(stage)) return;
+    auto& constant =
+        result_.parameters.at(stage.bias ? stage.name + ".bias" : stage.batch_norm->name + ".running_mean")
+            .data;
+    for (std::int64_t o = 0; o < columns; ++o)
+      constant[slot(o)] += static_cast<float>((stage.bias ? 1 : -1) * change(inputs * taps, o));
   }
 
-  const Network& network_;
+  Compensator& shared_;
   const workloads::Masks& masks_;
-  const workloads::ActivationScales& scales_;
-  const CompensationOptions& options_;
-  common::ThreadPool* pool_;
-  bool changed_ = false;  // some stage so far, so that later ones read something else
-  std::vector<std::vector<float>> original_;
-  workloads::Parameters originals_;
+  workloads::Placement placement_;
+  Network network_;  // as placed
   Compensation result_;
 };
 
-}  // namespace
-
-LeastSquares prepare_least_squares(Eigen::MatrixXd gram, double ridge, std::int64_t regularised) {
-  const double mean = gram.diagonal().head(regularised).mean();
-  gram.diagonal().head(regularised).array() += ridge * mean;
-  const Eigen::LDLT<Eigen::MatrixXd> factors(gram);
-  LeastSquares problem;
-  problem.inverse = factors.solve(Eigen::MatrixXd::Identity(gram.rows(), gram.cols()));
-  if (factors.info() != Eigen::Success || !problem.inverse.allFinite())
-    throw common::InputError(
-        "a layer cannot be compensated: its inputs do not determine its weights. Give more calibration "
-        "images "
-        "or a larger ridge");
-  problem.gram = std::move(gram);
-  return problem;
-}
-
-Eigen::VectorXd solve_column(const LeastSquares& problem, const Eigen::VectorXd& gradient,
-                             const Eigen::VectorXd& start, std::span<const int> pruned) {
-  const Eigen::Index inputs = gradient.size(), lost = std::ssize(pruned);
-  if (lost == 0) return problem.inverse * gradient;
-  Eigen::VectorXd change(inputs);
-  if (2 * lost <= inputs) {
-    // With P the inverse: δ = P g + P_F μ, and μ such that δ_F = −w₀_F (optimal brain surgeon).
-    const std::vector<int> at(pruned.begin(), pruned.end());
-    change = problem.inverse * gradient;
-    const Eigen::MatrixXd within = problem.inverse(at, at);
-    const Eigen::VectorXd wanted = -start(at) - change(at);
-    const Eigen::VectorXd factor = within.llt().solve(wanted);
-    change += problem.inverse(Eigen::all, at) * factor;
-    change(at) = -start(at);
-    return change;
-  }
-  std::vector<int> kept;
-  for (int i = 0, next = 0; i < inputs; ++i) {
-    if (next < lost && pruned[next] == i)
-      ++next;
-    else
-      kept.push_back(i);
-  }
-  const std::vector<int> at(pruned.begin(), pruned.end());
-  change(at) = -start(at);
-  const Eigen::VectorXd right = gradient(kept) - problem.gram(kept, at) * change(at);
-  const Eigen::MatrixXd within = problem.gram(kept, kept);
-  const Eigen::VectorXd solved = within.llt().solve(right);
-  change(kept) = solved;
-  return change;
-}
-
-Compensation compensate(array::Accelerator& accelerator, const Network& network,
-                        const workloads::Parameters& parameters, const workloads::Masks& masks,
-                        const workloads::ActivationScales& scales, const faults::ArrayFaults& faults,
-                        const workloads::ImageSet& images, const CompensationOptions& options,
-                        common::ThreadPool* pool) {
-  return Compensator(network, parameters, masks, scales, options, pool).run(accelerator, faults, images);
+Compensation Compensator::run(array::Accelerator& accelerator, const workloads::Masks& masks,
+                              const faults::ArrayFaults& faults, const workloads::Placement* placement) {
+  return ChipCompensation(*this, masks, placement).run(accelerator, faults);
 }
 
 }  // namespace kintsugi::training::repair

@@ -12,12 +12,17 @@
 
 #include <Eigen/Dense>
 #include <cstdint>
+#include <map>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "array/accelerator.h"
+#include "training/repair/least_squares.h"
 #include "workloads/dataset.h"
 #include "workloads/deployed.h"
 #include "workloads/network.h"
+#include "workloads/placement.h"
 #include "workloads/tensor.h"
 
 namespace kintsugi::common {
@@ -26,36 +31,68 @@ class ThreadPool;
 
 namespace kintsugi::training::repair {
 
-// One layer's problem, shared by all its output columns. The last input is the constant 1, if the layer has
-// a bias to move.
-struct LeastSquares {
-  Eigen::MatrixXd gram;     // XᵀX + λ, inputs × inputs
-  Eigen::MatrixXd inverse;  // of gram
-};
-// Throws common::InputError if the problem has no unique solution (no inputs vary and ridge is 0).
-LeastSquares prepare_least_squares(Eigen::MatrixXd gram, double ridge, std::int64_t regularised);
-
-// One column: the change δ of w₀ that minimises δᵀ gram δ / 2 − gᵀδ with w₀ + δ = 0 at the `pruned` inputs
-// (ascending). g = Xᵀ(Y − X w₀).
-Eigen::VectorXd solve_column(const LeastSquares& problem, const Eigen::VectorXd& gradient,
-                             const Eigen::VectorXd& start, std::span<const int> pruned);
-
 struct CompensationOptions {
   double ridge = 1e-2;
   std::int64_t positions = 20000;  // at most so many rows of X: maps are sampled at evenly spaced positions
 };
 
 struct Compensation {
-  workloads::Parameters parameters;  // pruned and compensated
-  double multiply_adds = 0;          // of the arithmetic, forward passes included
+  workloads::Parameters parameters;  // pruned and compensated, as placed
+  double multiply_adds = 0;          // of this chip's arithmetic, the forward pass over the images included
 };
 
-// `parameters` are the original ones; masks, scales and accelerator (with the chip's faults loaded) as for
-// retraining. All `images` are run at once.
-Compensation compensate(array::Accelerator& accelerator, const workloads::Network& network,
-                        const workloads::Parameters& parameters, const workloads::Masks& masks,
-                        const workloads::ActivationScales& scales, const faults::ArrayFaults& faults,
-                        const workloads::ImageSet& images, const CompensationOptions& options = {},
-                        common::ThreadPool* pool = nullptr);
+// Compensates any number of chips for one trained network. What does not depend on the chip is computed once:
+// what the original layers give, and everything about layers that read the image, up to each chip's own
+// pruned weights.
+class Compensator {
+ public:
+  // `network` as written, with its original parameters. All `images` are run at once. `network` and `pool`
+  // (may be null) must outlive it.
+  Compensator(const workloads::Network& network, workloads::Parameters parameters,
+              workloads::ActivationScales scales, workloads::ImageSet images,
+              const CompensationOptions& options = {}, common::ThreadPool* pool = nullptr);
+
+  // The chip's faults must be loaded into the accelerator. `masks` are those of the network as placed; no
+  // `placement`: as written. Depends on the arguments only, not on the chips before. Throws
+  // common::InputError if a layer's inputs do not determine its weights.
+  Compensation run(array::Accelerator& accelerator, const workloads::Masks& masks,
+                   const faults::ArrayFaults& faults, const workloads::Placement* placement = nullptr);
+
+  const workloads::Parameters& original() const { return original_; }
+  const workloads::ActivationScales& scales() const { return scales_; }
+  // Of what is computed once.
+  double shared_multiply_adds() const { return shared_multiply_adds_; }
+
+ private:
+  friend class ChipCompensation;
+  using RowMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+  // Which rows of a layer's im2col matrix are looked at: every `stride`-th of all positions.
+  struct Sample {
+    std::int64_t stride = 1, count = 0;
+  };
+  // A group's columns before anything is pruned. Inputs are ordered (ky, kx, channel), then a constant.
+  struct Problem {
+    LeastSquares shared;
+    Eigen::MatrixXd start, unpruned;  // w₀ and P g: inputs × columns
+  };
+
+  Sample sample_of(const workloads::Stage& stage) const;
+  void observe(std::size_t s, std::int64_t first_image, std::span<const float> values);
+  Eigen::MatrixXd start_of(std::size_t s, std::int64_t group) const;
+  Problem pose(std::size_t s, std::int64_t group, std::span<const std::int8_t> input,
+               const workloads::Axis& axis, double& multiply_adds) const;
+
+  const workloads::Network& network_;
+  workloads::Parameters original_;
+  workloads::ActivationScales scales_;
+  workloads::ImageSet images_;
+  CompensationOptions options_;
+  common::ThreadPool* pool_;
+  std::vector<RowMatrix> wanted_;  // by stage: Y without bias, sampled positions × output channels
+  std::map<std::pair<std::size_t, std::int64_t>, Problem>
+      of_image_;  // by stage that reads the image, and group
+  double shared_multiply_adds_ = 0;
+};
 
 }  // namespace kintsugi::training::repair
