@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <limits>
-#include <type_traits>
 
 #include "common/text.h"
 
@@ -90,61 +89,25 @@ CharacterizeConfig read_characterize(Section section) {
   config.amount = section.choice<Amount>(
       "amount", {{"sustained", Amount::sustained}, {"first_crossing", Amount::first_crossing}},
       config.amount);
+  config.maps = section.choice<CharacterizationMaps>(
+      "maps", {{"iid", CharacterizationMaps::iid}, {"like_chips", CharacterizationMaps::like_chips}},
+      config.maps);
   return config;
 }
 
-// [low, high] of a distribution of fault rates.
-template <class Range>
-Range read_range(Section& section, const std::string& name) {
-  const std::size_t entries = section.raw(name).IsSequence() ? section.raw(name).size() : 0;
-  const std::vector<double> ends = section.reals(name, 0, 1);
-  if (section.raw(name).IsSequence() && entries != 2)
-    section.error(name, fmt::format("'{}' has {} entries; it needs two, [low, high]", name, entries));
-  if (ends.size() != 2) return {0, 0};
-  if (ends[0] > ends[1])
-    section.error(name, fmt::format("'{}' is [{}, {}]; write the lower end first", name,
-                                    common::format_number(ends[0]), common::format_number(ends[1])));
-  if (std::is_same_v<Range, LogUniform> && ends[0] == 0)
-    section.error(name,
-                  fmt::format("'{}' cannot start at 0, which has no logarithm; start at 0.0001, say, or use "
-                              "'uniform'",
-                              name));
-  return {ends[0], ends[1]};
-}
-
-SampleChips read_sample(Section sample) {
-  SampleChips config;
-  config.count = static_cast<int>(sample.integer("count", 1, 1'000'000));
-  const YAML::Node rate = sample.raw("fault_rate");
-  if (!rate.IsDefined() || !rate.IsMap()) {
-    config.fault_rate = sample.real("fault_rate", 0, 1);
-    return config;
-  }
-  Section distribution = sample.section("fault_rate");
-  const bool uniform = distribution.has("uniform");
-  const bool log_uniform = distribution.has("log_uniform");
-  if (uniform == log_uniform)
-    distribution.error("'fault_rate' must be a number, {uniform: [low, high]} or {log_uniform: [low, high]}");
-  else if (uniform)
-    config.fault_rate = read_range<Uniform>(distribution, "uniform");
-  else
-    config.fault_rate = read_range<LogUniform>(distribution, "log_uniform");
-  return config;
-}
-
-ChipsConfig read_chips(Section chips) {
-  const bool sample = chips.has("sample");
-  const bool files = chips.has("fault_maps");
-  const bool lot = chips.has("lot");
-  if (static_cast<int>(sample) + static_cast<int>(files) + static_cast<int>(lot) != 1) {
-    chips.error(
-        "'chips' needs exactly one of 'sample: {count: n, fault_rate: x}', 'fault_maps: \"folder/*.yaml\"' "
-        "and 'lot: lot.csv'");
-    return SampleChips{};
-  }
-  if (files) return FaultMapFiles{chips.path("fault_maps").string()};
-  if (lot) return LotFile{chips.path("lot")};
-  return read_sample(chips.section("sample"));
+// Maps like the lot's need to know how the lot was drawn, and a rate that is a map's own.
+void check_maps(Section& campaign, const CampaignConfig& config) {
+  if (config.characterize.maps != CharacterizationMaps::like_chips) return;
+  Section characterize = campaign.section("characterize");
+  const auto* sample = std::get_if<SampleChips>(&config.chips);
+  if (sample == nullptr)
+    characterize.error("maps",
+                       "'maps: like_chips' needs 'chips: {sample: …}', which says how such maps are drawn; "
+                       "remove it, or write 'maps: iid'");
+  else if (sample->model == SampleModel::radial)
+    characterize.error("maps",
+                       "'maps: like_chips' has no meaning for 'model: radial', whose rate is that of a whole "
+                       "wafer (within a die it is nearly i.i.d.); remove it, or write 'maps: iid'");
 }
 
 PolicyConfig read_policy(Section policy) {
@@ -272,6 +235,7 @@ CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides&
   config.constraint = read_constraint(campaign.section("constraint"));
   config.characterize = read_characterize(campaign.section("characterize"));
   config.chips = read_chips(campaign.section("chips"));
+  check_maps(campaign, config);
   if (auto policy = campaign.optional_section("policy")) config.policy = read_policy(*policy);
   if (auto compare = campaign.optional_section("compare"))
     config.compare_fixed_steps = read_compare(*compare);

@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <variant>
 #include <vector>
 
+#include "configs/chip_lot.h"
 #include "configs/workload.h"
 
 namespace kintsugi::configs {
@@ -53,34 +53,17 @@ struct ConstraintConfig {
   std::optional<double> accuracy;
 };
 
+// What resilience is measured on: i.i.d. maps of unknown nature, or maps of the sampled lot's own kind.
+enum class CharacterizationMaps { iid, like_chips };
+
 struct CharacterizeConfig {
   std::vector<double> fault_rates;  // ascending, in (0, 1)
   int repeats = 5;
   std::int64_t max_steps = 800;
   std::int64_t evaluate_every_steps = 25;
   Amount amount = Amount::sustained;
+  CharacterizationMaps maps = CharacterizationMaps::iid;
 };
-
-struct Uniform {
-  double low, high;
-};
-struct LogUniform {
-  double low, high;
-};
-// Where the lot's chips come from.
-struct SampleChips {
-  int count = 0;
-  std::variant<double, Uniform, LogUniform> fault_rate;
-};
-// A glob, resolved against the campaign file's folder.
-struct FaultMapFiles {
-  std::string pattern;
-};
-// The long CSV of a tester.
-struct LotFile {
-  std::filesystem::path path;
-};
-using ChipsConfig = std::variant<SampleChips, FaultMapFiles, LotFile>;
 
 struct PolicyConfig {
   PolicyName name = PolicyName::max;

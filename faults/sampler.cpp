@@ -305,6 +305,37 @@ double sample_rate(double low, double high, bool log_uniform, std::uint64_t seed
                      : low + u * (high - low);
 }
 
+SampleSpec chip_of_lot(const configs::SampleChips& config, const configs::ArrayConfig& array,
+                       std::uint64_t seed, std::uint64_t index) {
+  SampleSpec spec;
+  spec.chip =
+      fmt::format("chip-{:0{}}", index + 1, std::max<std::size_t>(4, std::to_string(config.count).size()));
+  spec.rows = array.rows;
+  spec.cols = array.cols;
+  spec.accumulator_bits = array.accumulator_bits;
+  spec.model = config.model;
+  spec.faulty = config.faults;
+  if (const auto* range = std::get_if<configs::Uniform>(&config.fault_rate))
+    spec.rate = sample_rate(range->low, range->high, false, seed, index);
+  else if (const auto* log_range = std::get_if<configs::LogUniform>(&config.fault_rate))
+    spec.rate = sample_rate(log_range->low, log_range->high, true, seed, index);
+  else
+    spec.rate = std::get<double>(config.fault_rate);
+  spec.clustering = config.clustering;
+  spec.block = config.block;
+  spec.edge_factor = config.edge_factor;
+  spec.die_size = config.die_size;
+  spec.die = config.die;
+  if (const auto* weights = std::get_if<configs::SiteWeights>(&config.sites))
+    spec.sites = *weights;
+  else if (std::holds_alternative<configs::AreaSites>(config.sites))
+    spec.sites = area_weights();
+  spec.escapes = config.escapes;
+  spec.seed = seed;
+  spec.index = index;
+  return spec;
+}
+
 std::vector<std::pair<double, double>> wafer_dies(double die_size) {
   std::vector<std::pair<double, double>> dies;
   const int reach = static_cast<int>(std::ceil(1 / die_size));

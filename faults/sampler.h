@@ -4,30 +4,23 @@
 // of them with the nominal and the realised rate. Models and sources: docs/fault-map.md.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "configs/chip.h"
+#include "configs/chip_lot.h"
 #include "faults/fault_map.h"
 
 namespace kintsugi::faults {
 
-enum class SampleModel {
-  iid,        // every PE fails independently with probability `rate`
-  exact,      // exactly `faulty` PEs (or rate·R·C, rounded to nearest), all sets equally likely
-  clustered,  // negative binomial: blocks of PEs share a gamma-distributed rate
-  rows,       // whole rows: each with probability `rate`, or exactly `faulty` of them
-  columns,    // whole columns, likewise
-  radial      // the rate grows with the square of the distance from the wafer's centre
-};
-
+using configs::SampleModel;
 std::string to_string(SampleModel model);
 std::optional<SampleModel> sample_model_from(const std::string& word);
 
 // Relative weight of each site, by pe::Site; not all zero.
-using SiteWeights = std::array<double, pe::kSites>;
+using configs::SiteWeights;
 
 // Weights in proportion to an estimate of the synthesised PE's area: the psum and activation registers take
 // about 16 %, the multiplier somewhat more than twice the adder.
@@ -59,6 +52,10 @@ FaultMap sample(const SampleSpec& spec);
 
 // A rate for chip `index` of a lot: uniform, or log-uniform, in low … high (stream "fault-rate").
 double sample_rate(double low, double high, bool log_uniform, std::uint64_t seed, std::uint64_t index);
+
+// Chip `index` (from 0) of a lot of `config.count`, named as `kintsugi fault-map sample` names it.
+SampleSpec chip_of_lot(const configs::SampleChips& config, const configs::ArrayConfig& array,
+                       std::uint64_t seed, std::uint64_t index);
 
 // Centres of all whole dies on a wafer of radius 1, row by row.
 std::vector<std::pair<double, double>> wafer_dies(double die_size);

@@ -32,23 +32,9 @@ std::vector<std::filesystem::path> glob_files(const std::string& pattern) {
 std::vector<faults::FaultMap> sample_chips(const configs::SampleChips& config,
                                            const configs::ChipConfig& chip, std::uint64_t seed) {
   std::vector<faults::FaultMap> maps;
-  for (int i = 0; i < config.count; ++i) {
-    const auto index = static_cast<std::uint64_t>(i);
-    faults::SampleSpec spec;
-    spec.chip = fmt::format("chip-{:04}", i + 1);  // as `fault-map sample` names them
-    spec.rows = chip.array.rows;
-    spec.cols = chip.array.cols;
-    spec.accumulator_bits = chip.array.accumulator_bits;
-    spec.seed = seed;
-    spec.index = index;
-    if (const auto* range = std::get_if<configs::Uniform>(&config.fault_rate))
-      spec.rate = faults::sample_rate(range->low, range->high, false, seed, index);
-    else if (const auto* log_range = std::get_if<configs::LogUniform>(&config.fault_rate))
-      spec.rate = faults::sample_rate(log_range->low, log_range->high, true, seed, index);
-    else
-      spec.rate = std::get<double>(config.fault_rate);
-    maps.push_back(faults::sample(spec));
-  }
+  for (int i = 0; i < config.count; ++i)
+    maps.push_back(
+        faults::sample(faults::chip_of_lot(config, chip.array, seed, static_cast<std::uint64_t>(i))));
   return maps;
 }
 
@@ -166,14 +152,16 @@ CampaignInputs load_campaign(const std::filesystem::path& file, const configs::O
 }
 
 faults::FaultMap characterization_map(const CampaignInputs& inputs, std::size_t rate_index, int repeat) {
-  faults::SampleSpec spec;
+  const std::uint64_t index =
+      kCharacterizationMaps + (std::uint64_t{rate_index} << 16) + static_cast<std::uint64_t>(repeat);
+  configs::SampleChips population;
+  if (inputs.config.characterize.maps == configs::CharacterizationMaps::like_chips) {
+    population = std::get<configs::SampleChips>(inputs.config.chips);
+    population.faults.reset();
+  }
+  population.fault_rate = inputs.config.characterize.fault_rates[rate_index];
+  faults::SampleSpec spec = faults::chip_of_lot(population, inputs.chip.array, inputs.seed, index);
   spec.chip = "characterize";
-  spec.rows = inputs.chip.array.rows;
-  spec.cols = inputs.chip.array.cols;
-  spec.accumulator_bits = inputs.chip.array.accumulator_bits;
-  spec.rate = inputs.config.characterize.fault_rates[rate_index];
-  spec.seed = inputs.seed;
-  spec.index = kCharacterizationMaps + (std::uint64_t{rate_index} << 16) + static_cast<std::uint64_t>(repeat);
   return faults::sample(spec);
 }
 

@@ -38,8 +38,8 @@ struct CampaignInputs {
 CampaignInputs load_campaign(const std::filesystem::path& file, const configs::Overrides& overrides,
                              std::uint64_t seed, const std::filesystem::path& data_dir);
 
-// A random map for characterisation: i.i.d. at the rate, nature unknown, fixed by (seed, rate index, repeat)
-// and disjoint from the streams of the lot's chips.
+// A random map for characterisation at the rate: i.i.d. and of unknown nature, or of the lot's own kind.
+// Fixed by (seed, rate index, repeat), from streams disjoint from those of the lot's chips.
 faults::FaultMap characterization_map(const CampaignInputs& inputs, std::size_t rate_index, int repeat);
 
 // Hooks and bypass bits of a map on the campaign's chip; the bypass is what the map's test found.

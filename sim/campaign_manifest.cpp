@@ -73,6 +73,8 @@ std::vector<ManifestEntry> manifest_of(const CampaignInputs& inputs) {
       {"compare.fixed_steps", number_list(fixed_steps)},
   };
   entries.insert(entries.end(), rest.begin(), rest.end());
+  if (config.characterize.maps == configs::CharacterizationMaps::like_chips)
+    entries.push_back({"characterize.maps", "like_chips"});
   return entries;
 }
 

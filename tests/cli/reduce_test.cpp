@@ -437,6 +437,57 @@ TEST_F(Reduce, RefusesWhatACampaignCannotDo) {
   EXPECT_FALSE(fs::exists(folder_ / "a"));
 }
 
+// A sampled lot is, map by map, what `kintsugi fault-map sample` draws with the same options and seed.
+TEST_F(Reduce, SamplesTheChipsThatFaultMapSampleDraws) {
+  const std::pair<const char*, const char*> kinds[] = {
+      {"{count: 3, fault_rate: {uniform: [0.1, 0.4]}, model: clustered, clustering: 0.5, block: 4, sites: "
+       "area}",
+       "--count 3 --rate-range 0.1,0.4 --rate-distribution uniform --model clustered --clustering 0.5 "
+       "--block 4 "
+       "--sites area"},
+      {"{count: 2, faults: 9, sites: {multiplier: 5, adder: 3}, escapes: 1}",
+       "--count 2 --faults 9 --sites multiplier:5,adder:3 --escapes 1"},
+      {"{count: 2, fault_rate: 0.2, model: columns}", "--count 2 --rate 0.2 --model columns"},
+      {"{count: 4, fault_rate: {log_uniform: [0.01, 0.3]}, model: radial, edge_factor: 9, die_size: 0.3}",
+       "--count 4 --rate-range 0.01,0.3 --model radial --edge-factor 9 --die-size 0.3"}};
+  int kind = 0;
+  for (const auto& [campaign, options] : kinds) {
+    SCOPED_TRACE(options);
+    const std::string number = std::to_string(++kind), out = "lot_" + number, maps = "maps_" + number;
+    const std::string how =
+        "--seed 5 --quiet --workers 1 --threads 1 --set campaign.pretrain.epochs=0 --set "
+        "campaign.characterize.fault_rates=[0.5] --set campaign.characterize.repeats=1 "
+        "--set campaign.characterize.max_steps=10 --set 'campaign.chips={sample: " +
+        std::string(campaign) + "}'";
+    ASSERT_EQ(reduce("characterize", out, how).status, 0);
+    const Outcome plan = reduce("plan", out, how);
+    ASSERT_EQ(plan.status, 0) << plan.text;
+    const Outcome sample = run("fault-map sample --chip chip.yaml --seed 5 --out " + maps + " " + options);
+    ASSERT_EQ(sample.status, 0) << sample.text;
+    int chips = 0;
+    for (const auto& entry : fs::directory_iterator(folder_ / out / "chips")) {
+      EXPECT_EQ(common::read_file(entry.path() / "fault_map.yaml"),
+                text(maps + "/" + entry.path().filename().string() + ".yaml"));
+      ++chips;
+    }
+    EXPECT_EQ(chips, kind == 1 ? 3 : kind == 4 ? 4 : 2);
+  }
+}
+
+// Maps like the lot's: another curve than from i.i.d. maps of the same rates, and the same one again.
+TEST_F(Reduce, CharacterizesOnMapsLikeTheLots) {
+  const std::string how =
+      "--quiet --workers 2 --threads 1 --set 'campaign.chips={sample: {count: 1, fault_rate: 0.2, model: "
+      "columns, sites: area}}' ";
+  ASSERT_EQ(reduce("characterize", "a", how).status, 0);
+  const std::string like = how + "--set campaign.characterize.maps=like_chips";
+  ASSERT_EQ(reduce("characterize", "b", like).status, 0);
+  ASSERT_EQ(reduce("characterize", "c", like).status, 0);
+  EXPECT_NE(text("a/characterization.csv"), text("b/characterization.csv"));
+  expect_same("b", "c");
+  EXPECT_THAT(reduce("characterize", "a", like).text, HasSubstr("characterize.maps"));
+}
+
 TEST_F(Reduce, TakesALotAndSaysWhatABypassCannotHide) {
   common::write_file_atomic(folder_ / "lot.csv",
                             "chip,row,col,site,bit,stuck_at\n"
