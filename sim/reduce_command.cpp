@@ -11,6 +11,7 @@
 #include "sim/campaign.h"
 #include "sim/campaign_run.h"
 #include "sim/options.h"
+#include "sim/resilience_curves.h"
 
 namespace kintsugi::sim {
 namespace {
@@ -45,7 +46,8 @@ constexpr const char* kOverview =
     "  plan          ship, retrain or reject, chip by chip\n"
     "  retrain       retrain each chip as planned\n"
     "  compare       Reduce against fixed amounts\n"
-    "  all           all of them\n\n"
+    "  all           all of them\n"
+    "  curves        resilience curves of characterised campaigns, side by side\n\n"
     "'kintsugi reduce <step> --help' explains a step.\n"
     "Example: kintsugi reduce all --campaign configs/campaigns/quickstart.yaml --out quickstart\n";
 
@@ -94,11 +96,14 @@ int reduce_command(const std::vector<std::string>& arguments) {
     return arguments.empty() ? kExitBadInput : kExitDone;
   }
   const std::string& step = arguments[0];
+  if (step == "curves") return curves_command({arguments.begin() + 1, arguments.end()});
   if (std::find(kSteps.begin(), kSteps.end(), step) == kSteps.end()) {
-    const auto near = common::nearest(step, kSteps);
+    std::vector<std::string> steps = kSteps;
+    steps.push_back("curves");
+    const auto near = common::nearest(step, steps);
     throw common::InputError(fmt::format("kintsugi reduce: error: there is no step '{}'{}; the steps are {}",
                                          step, near ? fmt::format(", did you mean '{}'?", *near) : "",
-                                         common::join_or(kSteps)));
+                                         common::join_or(steps)));
   }
   return run_step(step, {arguments.begin() + 1, arguments.end()});
 }
