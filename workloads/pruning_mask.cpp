@@ -54,6 +54,49 @@ Masks pruning_masks(const Network& network, const faults::ArrayFaults& faults,
   return masks;
 }
 
+LostChannels lost_channels(const Network& network, const faults::Unbypassable& unbypassable) {
+  const std::vector<std::uint8_t>& spoiled = unbypassable.spoiled_column;
+  LostChannels lost;
+  for (const Stage& stage : network.stages) {
+    std::vector<std::uint8_t> channels(static_cast<std::size_t>(stage.gemm_out.channels), 0);
+    const std::int64_t per_group = stage.gemm_out.channels / stage.groups;
+    // A normalisation reads neighbours, an add its own channel of both.
+    const std::int64_t reach = stage.kind == StageKind::local_response_norm ? stage.lrn.size / 2 : 0;
+    for (std::int64_t c = 0; c < std::ssize(channels); ++c) {
+      if (stage.on_chip()) {
+        channels[c] = spoiled[static_cast<std::size_t>(c % per_group) % spoiled.size()];
+        continue;
+      }
+      for (const int source : stage.inputs)
+        for (std::int64_t near = std::max<std::int64_t>(0, c - reach);
+             source != kImage && near <= std::min<std::int64_t>(c + reach, std::ssize(channels) - 1); ++near)
+          channels[c] |= lost[static_cast<std::size_t>(source)][near];
+    }
+    lost.push_back(std::move(channels));
+  }
+  return lost;
+}
+
+Masks pruning_masks(const Network& network, const faults::ArrayFaults& faults,
+                    const configs::ChipConfig& chip, const faults::Unbypassable& unbypassable) {
+  Masks masks = pruning_masks(network, faults::with_avoided(faults, unbypassable), chip);
+  const LostChannels lost = lost_channels(network, unbypassable);
+  for (const Stage& stage : network.stages) {
+    if (!stage.on_chip() || stage.inputs.front() == kImage) continue;
+    const auto& source = lost[static_cast<std::size_t>(stage.inputs.front())];
+    // After a flatten a channel stands in as many places as it has pixels.
+    const std::int64_t pixels = stage.in.channels / std::ssize(source);
+    const std::int64_t inputs = stage.in.channels / stage.groups, window = stage.kernel * stage.kernel;
+    const std::int64_t per_group = stage.gemm_out.channels / stage.groups;
+    auto& mask = masks.at(stage.name + ".weight").data;
+    for (std::int64_t o = 0; o < stage.gemm_out.channels; ++o)
+      for (std::int64_t i = 0; i < inputs; ++i)
+        if (source[(o / per_group * inputs + i) / pixels] != 0)
+          std::fill_n(mask.begin() + (o * inputs + i) * window, window, 0);
+  }
+  return masks;
+}
+
 double mapped_fault_rate(const Stage& stage, const faults::ArrayFaults& faults,
                          const configs::ChipConfig& chip) {
   if (!stage.on_chip()) return 0;

@@ -135,9 +135,10 @@ Eigen::MatrixXd Compensator::start_of(std::size_t s, std::int64_t group) const {
 }
 
 // XᵀX and Xᵀ(Y − X w₀) from the chip's maps (N, H, W, C), of which `axis` says where the original's channels
-// are.
+// are. `unread` inputs count as zero.
 Compensator::Problem Compensator::pose(std::size_t s, std::int64_t group, std::span<const std::int8_t> input,
-                                       const workloads::Axis& axis, double& multiply_adds) const {
+                                       const workloads::Axis& axis, const std::vector<bool>& unread,
+                                       double& multiply_adds) const {
   const Stage& stage = network_.stages[s];
   const Sample sample = sample_of(stage);
   const std::int64_t inputs = inputs_per_tap(stage), height = stage.in.height, width = stage.in.width;
@@ -153,7 +154,7 @@ Compensator::Problem Compensator::pose(std::size_t s, std::int64_t group, std::s
   if (all > weights) x.rightCols(1).setOnes();
   const auto copy = [&](std::int64_t image, std::int64_t v, std::int64_t h, float* out) {
     const std::int8_t* from = input.data() + ((image * height + v) * width + h) * axis.count;
-    for (std::int64_t i = 0; i < inputs; ++i) out[i] = from[axis.at[group * inputs + i]];
+    for (std::int64_t i = 0; i < inputs; ++i) out[i] = unread[i] ? 0.f : from[axis.at[group * inputs + i]];
   };
   for (std::int64_t first = 0; first < sample.count; first += kRows) {
     const std::int64_t rows = std::min(kRows, sample.count - first);
@@ -228,7 +229,8 @@ class ChipCompensation {
     const Stage& stage = shared_.network_.stages[s];
     const workloads::Axis axis = workloads::input_axis(shared_.network_, placement_, s);
     if (!reads_image(stage)) {
-      write(s, group, axis, shared_.pose(s, group, input, axis, result_.multiply_adds));
+      write(s, group, axis,
+            shared_.pose(s, group, input, axis, unread_inputs(s, group, axis), result_.multiply_adds));
       return;
     }
     auto& known = shared_.of_image_;
@@ -236,9 +238,30 @@ class ChipCompensation {
     if (found == known.end())
       found = known
                   .emplace(std::pair(s, group),
-                           shared_.pose(s, group, input, axis, shared_.shared_multiply_adds_))
+                           shared_.pose(s, group, input, axis,
+                                        std::vector<bool>(static_cast<std::size_t>(inputs_per_tap(stage))),
+                                        shared_.shared_multiply_adds_))
                   .first;
     write(s, group, axis, found->second);
+  }
+
+  // Channels whose every weight is pruned. They may carry anything (a column with a fault that the bypass
+  // does not hide), and must not set the ridge's scale.
+  std::vector<bool> unread_inputs(std::size_t s, std::int64_t group, const workloads::Axis& axis) const {
+    const Stage& stage = network_.stages[s];
+    const std::int64_t inputs = inputs_per_tap(shared_.network_.stages[s]),
+                       taps = stage.kernel * stage.kernel;
+    const std::int64_t outputs = stage.gemm_out.channels / stage.groups;
+    const std::int64_t placed_inputs = stage.groups > 1 ? inputs : axis.count;
+    const auto& mask = masks_.at(stage.name + ".weight").data;
+    std::vector<bool> unread(static_cast<std::size_t>(inputs), true);
+    for (std::int64_t o = group * outputs; o < (group + 1) * outputs; ++o)
+      for (std::int64_t i = 0; i < inputs; ++i) {
+        const auto first = mask.begin() + (o * placed_inputs + (stage.groups > 1 ? i : axis.at[i])) * taps;
+        if (unread[i] && std::find(first, first + taps, 1) != first + taps) unread[i] = false;
+      }
+    if (std::find(unread.begin(), unread.end(), false) == unread.end()) unread.flip();
+    return unread;
   }
 
   void write(std::size_t s, std::int64_t group, const workloads::Axis& axis,

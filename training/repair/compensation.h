@@ -81,7 +81,7 @@ class Compensator {
   void observe(std::size_t s, std::int64_t first_image, std::span<const float> values);
   Eigen::MatrixXd start_of(std::size_t s, std::int64_t group) const;
   Problem pose(std::size_t s, std::int64_t group, std::span<const std::int8_t> input,
-               const workloads::Axis& axis, double& multiply_adds) const;
+               const workloads::Axis& axis, const std::vector<bool>& unread, double& multiply_adds) const;
 
   const workloads::Network& network_;
   workloads::Parameters original_;

@@ -1,15 +1,16 @@
 #include "training/repair/mapping.h"
 
-#include <lemon/network_simplex.h>
-#include <lemon/smart_graph.h>
+#include <fmt/format.h>
 
 #include <Eigen/Dense>
 #include <algorithm>
-#include <cmath>
-#include <stdexcept>
+#include <limits>
+#include <utility>
 
 #include "array/layer_shape.h"
-#include "workloads/float_forward.h"
+#include "array/schedule.h"
+#include "training/repair/assignment.h"
+#include "workloads/pruning_mask.h"
 
 namespace kintsugi::training::repair {
 namespace {
@@ -18,53 +19,22 @@ using workloads::ChannelGroup;
 using workloads::Network;
 using workloads::Placement;
 using workloads::Stage;
-using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-// The exact assignment: rows of `cost` to distinct columns, of which there are at least as many.
-std::vector<std::int32_t> assign(const Matrix& cost) {
-  using Graph = lemon::SmartDigraph;
-  const Eigen::Index channels = cost.rows(), slots = cost.cols();
-  Graph graph;
-  graph.reserveNode(static_cast<int>(channels + slots) + 1);
-  graph.reserveArc(static_cast<int>(channels * slots + slots));
-  std::vector<Graph::Node> left, right;
-  for (Eigen::Index n = 0; n < channels; ++n) left.push_back(graph.addNode());
-  for (Eigen::Index s = 0; s < slots; ++s) right.push_back(graph.addNode());
-  const Graph::Node unused = graph.addNode();
-  // Whole numbers: the solver compares exactly. Sums over a thousand channels stay far from overflow.
-  const double top = std::max(cost.maxCoeff(), 1e-300);
-  const double unit = std::ldexp(1, 44) / top;
-  Graph::ArcMap<std::int64_t> price(graph, 0);
-  Graph::NodeMap<std::int64_t> supply(graph, 0);
-  for (Eigen::Index n = 0; n < channels; ++n) {
-    supply[left[n]] = 1;
-    for (Eigen::Index s = 0; s < slots; ++s)
-      price[graph.addArc(left[n], right[s])] = std::llround(cost(n, s) * unit);
-  }
-  supply[unused] = slots - channels;
-  for (Eigen::Index s = 0; s < slots; ++s) {
-    supply[right[s]] = -1;
-    graph.addArc(unused, right[s]);
-  }
-  lemon::NetworkSimplex<Graph, std::int64_t, std::int64_t> solver(graph);
-  solver.costMap(price).supplyMap(supply);
-  if (solver.run() != lemon::NetworkSimplex<Graph, std::int64_t, std::int64_t>::OPTIMAL)
-    throw std::logic_error("an assignment of channels to columns has no solution");
-  std::vector<std::int32_t> slot_of(static_cast<std::size_t>(channels));
-  for (Eigen::Index n = 0; n < channels; ++n)
-    for (Graph::OutArcIt arc(graph, left[n]); arc != lemon::INVALID; ++arc)
-      if (solver.flow(arc) > 0)
-        slot_of[n] = static_cast<std::int32_t>(graph.id(graph.target(arc)) - channels);
-  return slot_of;
-}
+using Matrix = AssignmentCost;
 
 class Mapper {
  public:
   Mapper(const Network& network, const workloads::Parameters& saliency, const faults::ArrayFaults& faults,
          const configs::ChipConfig& chip, const MappingOptions& options)
-      : network_(network), chip_(chip), options_(options), bypassed_(faults.rows, faults.cols) {
+      : network_(network),
+        chip_(chip),
+        options_(options),
+        avoided_(faults.rows, faults.cols),
+        groups_(workloads::channel_groups(network)),
+        grown_(groups_.size(), false) {
+    const faults::ArrayFaults avoided =
+        options.drop ? faults::with_avoided(faults, options.drop->unbypassable) : faults;
     for (int r = 0; r < faults.rows; ++r)
-      for (int c = 0; c < faults.cols; ++c) bypassed_(r, c) = faults.bypassed(r, c) ? 1 : 0;
+      for (int c = 0; c < faults.cols; ++c) avoided_(r, c) = avoided.bypassed(r, c) ? 1 : 0;
     for (const Stage& stage : network.stages) {
       share_.emplace_back();
       if (!stage.on_chip()) continue;
@@ -80,17 +50,12 @@ class Mapper {
 
   Mapping run() {
     Mapping result;
+    note_lost_channels();
     result.lost_before = lost();
-    if (bypassed_.sum() > 0) {
-      const std::vector<ChannelGroup> groups = workloads::channel_groups(network_);
-      double before = result.lost_before;
-      for (int sweep = 0; sweep < options_.sweeps; ++sweep) {
-        for (const ChannelGroup& group : groups)
-          if (!group.fixed) place(group);
-        const double now = lost();
-        if (before - now <= 1e-3 * before) break;
-        before = now;
-      }
+    if (options_.drop) {
+      result.dropped = drop();
+    } else if (avoided_.sum() > 0) {
+      improve();
     }
     result.lost_after = lost();
     result.placement = placement_;
@@ -120,13 +85,19 @@ class Mapper {
     return source == workloads::kImage ? static_cast<std::int32_t>(channel)
                                        : placement_.stages[static_cast<std::size_t>(source)].slot_of[channel];
   }
-  array::Tiling tiling(std::size_t s, std::int64_t in_slots, std::int64_t out_slots) const {
+  array::LayerShape placed_shape(std::size_t s, std::int64_t in_slots, std::int64_t out_slots) const {
     const Stage& stage = network_.stages[s];
     array::LayerShape shape = stage.layer_shape(1);
     if (stage.groups == 1) {
       shape.in_c = in_slots * (stage.in.channels / source_channels(s));
       shape.out_c = out_slots;
     }
+    return shape;
+  }
+  array::Tiling tiling(std::size_t s, std::int64_t in_slots, std::int64_t out_slots) const {
+    return tiling_of(placed_shape(s, in_slots, out_slots));
+  }
+  array::Tiling tiling_of(const array::LayerShape& shape) const {
     return array::make_tiling(shape, chip_.array.rows, chip_.array.cols, chip_.convolution);
   }
   // By k of the placed GEMM: the array's row.
@@ -142,7 +113,7 @@ class Mapper {
     const std::int64_t pixels = stage.in.channels / source_channels(s);
     return pixels > 1 ? slot * pixels + position : position * in_slots + slot;
   }
-  int column(std::int64_t slot) const { return static_cast<int>(slot % bypassed_.cols()); }
+  int column(std::int64_t slot) const { return static_cast<int>(slot % avoided_.cols()); }
   double share(std::size_t s, std::int64_t output, std::int64_t channel, std::int64_t position) const {
     const Stage& stage = network_.stages[s];
     const std::int64_t inputs = source_channels(s) / stage.groups, all = positions(s);
@@ -156,15 +127,19 @@ class Mapper {
     const bool grouped = network_.stages[s].groups > 1;
     const std::int64_t slots = grouped ? inputs : source_slots(s);
     const std::vector<int> rows = rows_of(s, grouped ? source_channels(s) : slots);
-    Matrix by_row = Matrix::Zero(outputs, bypassed_.rows());
+    Matrix by_row = Matrix::Zero(outputs, avoided_.rows());
+    Eigen::VectorXd unread = Eigen::VectorXd::Zero(outputs);  // what would multiply a lost channel
     for (std::int64_t i = 0; i < inputs; ++i) {
       const std::int64_t slot = grouped ? i : source_slot(s, i);
       for (std::int64_t p = 0; p < all; ++p) {
         const int row = rows[k_of(s, slot, p, slots)];
-        for (std::int64_t o = 0; o < outputs; ++o) by_row(o, row) += share(s, o, i, p);
+        for (std::int64_t o = 0; o < outputs; ++o)
+          (reads_lost(s, o, slot) ? unread[o] : by_row(o, row)) += share(s, o, i, p);
       }
     }
-    return by_row * bypassed_;
+    Matrix by_column = by_row * avoided_;
+    by_column.colwise() += unread;
+    return by_column;
   }
 
   double lost() const {
@@ -180,22 +155,32 @@ class Mapper {
     return sum;
   }
 
-  // As many slots as cost no tile more, in the group's own stages or their readers.
-  std::int64_t slots_for(const ChannelGroup& group, std::int64_t channels) const {
-    if (!options_.spare_columns) return channels;
-    const std::int64_t cols = bypassed_.cols();
-    std::int64_t slots = (channels + cols - 1) / cols * cols;
+  // As many slots as cost no tile more, in the group's own stages or their readers, than the channels
+  // themselves; of a grown group, than sound columns for all of its channels.
+  std::int64_t slots_for(std::size_t g) const {
+    const ChannelGroup& group = groups_[g];
+    const std::int64_t channels = network_.stages[group.stages.front()].gemm_out.channels;
+    if (group.fixed) return channels;
+    const std::int64_t cols = avoided_.cols();
+    std::int64_t least = channels;
+    if (grown_[g]) {
+      least = 0;
+      for (std::int64_t sound = 0; sound < channels; ++least) sound += spoiled(least) ? 0 : 1;
+    }
+    if (!options_.spare_columns) return least;
+    std::int64_t slots = (least + cols - 1) / cols * cols;
     for (const std::size_t reader : group.readers) {
       if (!network_.stages[reader].on_chip()) continue;
-      const std::size_t before = tiling(reader, channels, 1).k_tiles.size();
-      while (slots > channels && tiling(reader, slots, 1).k_tiles.size() > before) --slots;
+      const std::size_t before = tiling(reader, least, 1).k_tiles.size();
+      while (slots > least && tiling(reader, slots, 1).k_tiles.size() > before) --slots;
     }
     return slots;
   }
 
-  void place(const ChannelGroup& group) {
+  void place(std::size_t g) {
+    const ChannelGroup& group = groups_[g];
     const std::int64_t channels = network_.stages[group.stages.front()].gemm_out.channels;
-    const std::int64_t slots = slots_for(group, channels);
+    const std::int64_t slots = slots_for(g);
     Matrix cost = Matrix::Zero(channels, slots);
     for (const std::size_t s : group.stages) {
       if (!network_.stages[s].on_chip()) continue;
@@ -204,15 +189,34 @@ class Mapper {
     }
     for (const std::size_t reader : group.readers)
       if (network_.stages[reader].on_chip()) add_reader(reader, slots, cost);
-    const std::vector<std::int32_t> slot_of = assign(cost);
+    // Every class needs a sound column; other channels may be lost if that costs least.
+    std::vector<Eigen::Index> allowed;
+    for (std::int64_t slot = 0; slot < slots; ++slot)
+      if (!holds_classes(group) || !spoiled(slot)) allowed.push_back(slot);
+    std::vector<std::int32_t> slot_of = assign(cost(Eigen::all, allowed));
+    for (std::int32_t& slot : slot_of)
+      slot = static_cast<std::int32_t>(allowed[static_cast<std::size_t>(slot)]);
     for (const std::size_t s : group.stages) placement_.stages[s] = {slots, slot_of};
+    note_lost_channels();
+  }
+
+  // Groups take turns.
+  void improve() {
+    double before = std::numeric_limits<double>::max();
+    for (int sweep = 0; sweep < options_.sweeps; ++sweep) {
+      for (std::size_t g = 0; g < groups_.size(); ++g)
+        if (!groups_[g].fixed) place(g);
+      const double now = lost();
+      if (before - now <= 1e-3 * before) break;
+      before = now;
+    }
   }
 
   // What a reader's rows lose if channel n (row of `cost`) stands at a slot.
   void add_reader(std::size_t s, std::int64_t slots, Matrix& cost) const {
     const std::vector<int> rows = rows_of(s, slots);
     const std::int64_t outputs = network_.stages[s].gemm_out.channels;
-    Matrix by_column(cost.rows(), bypassed_.cols()), of_slot(slots, bypassed_.cols());
+    Matrix by_column(cost.rows(), avoided_.cols()), of_slot(slots, avoided_.cols());
     for (std::int64_t p = 0; p < positions(s); ++p) {
       by_column.setZero();
       for (std::int64_t o = 0; o < outputs; ++o) {
@@ -220,63 +224,177 @@ class Mapper {
         for (Eigen::Index n = 0; n < cost.rows(); ++n) by_column(n, at) += share(s, o, n, p);
       }
       for (std::int64_t slot = 0; slot < slots; ++slot)
-        of_slot.row(slot) = bypassed_.row(rows[k_of(s, slot, p, slots)]);
+        if (spoiled(slot))
+          of_slot.row(slot).setOnes();  // nobody may read it
+        else
+          of_slot.row(slot) = avoided_.row(rows[k_of(s, slot, p, slots)]);
       cost.noalias() += by_column * of_slot.transpose();
     }
+  }
+
+  // Keeping away from what the bypass does not hide.
+
+  bool spoiled(std::int64_t slot) const {
+    return options_.drop &&
+           options_.drop->unbypassable.spoiled_column[static_cast<std::size_t>(column(slot))];
+  }
+  bool holds_classes(const ChannelGroup& group) const {
+    return group.stages.back() + 1 == network_.stages.size();
+  }
+  void note_lost_channels() {
+    if (options_.drop)
+      gone_ = workloads::lost_channels(workloads::placed(network_, placement_), options_.drop->unbypassable);
+  }
+  // Output o of stage s at what stands at a slot (of a grouped convolution: of o's group) of its source.
+  bool reads_lost(std::size_t s, std::int64_t o, std::int64_t slot) const {
+    const Stage& stage = network_.stages[s];
+    if (gone_.empty() || stage.inputs.front() == workloads::kImage) return false;
+    const std::int64_t group = o / (stage.gemm_out.channels / stage.groups);
+    return gone_[static_cast<std::size_t>(stage.inputs.front())]
+                [group * (stage.in.channels / stage.groups) + slot] != 0;
+  }
+
+  // Of one image, with as many slots as the groups are to have.
+  std::int64_t cycles() const {
+    std::vector<std::int64_t> slots(network_.stages.size());
+    for (std::size_t g = 0; g < groups_.size(); ++g)
+      for (const std::size_t s : groups_[g].stages) slots[s] = slots_for(g);
+    std::int64_t sum = 0;
+    for (std::size_t s = 0; s < network_.stages.size(); ++s) {
+      const Stage& stage = network_.stages[s];
+      if (!stage.on_chip()) continue;
+      const int source = stage.inputs.front();
+      const std::int64_t in =
+          source == workloads::kImage ? source_channels(s) : slots[static_cast<std::size_t>(source)];
+      const array::LayerShape shape = placed_shape(s, in, slots[s]);
+      sum += array::ideal_breakdown(shape, tiling_of(shape), chip_.array.rows, chip_.array.cols,
+                                    chip_.array.weight_double_buffer)
+                 .total();
+    }
+    return sum;
+  }
+
+  // Saliency of the group's channels that stand in spoiled columns.
+  double lost_channels_of(const ChannelGroup& group) const {
+    double sum = 0;
+    const workloads::ChannelPlacement& channels = placement_.stages[group.stages.front()];
+    for (std::int64_t n = 0; n < std::ssize(channels.slot_of); ++n) {
+      if (!spoiled(channels.slot_of[n])) continue;
+      for (const std::size_t s : group.stages)
+        for (std::int64_t i = 0; network_.stages[s].on_chip() && i < source_channels(s); ++i)
+          for (std::int64_t p = 0; p < positions(s); ++p) sum += share(s, n, i, p);
+      for (const std::size_t s : group.readers)
+        for (std::int64_t o = 0; network_.stages[s].on_chip() && o < network_.stages[s].gemm_out.channels;
+             ++o)
+          for (std::int64_t p = 0; p < positions(s); ++p) sum += share(s, o, n, p);
+    }
+    return sum;
+  }
+
+  // Maps, with more tiles for the groups that gain most by the cycle, as long as cycles allow.
+  Dropped drop() {
+    const faults::Unbypassable& unbypassable = options_.drop->unbypassable;
+    Dropped result;
+    result.columns = unbypassable.spoiled_columns();
+    result.rows = unbypassable.cut_rows();
+    if (result.columns == avoided_.cols()) {
+      result.problem = "every column of the array has a fault that no bypass hides";
+      return result;
+    }
+    const auto before = static_cast<double>(cycles());
+    const auto factor = [&] { return static_cast<double>(cycles()) / before; };
+    const Placement unmoved = placement_;
+    result.problem = place_classes(factor);
+    if (result.problem.empty() && avoided_.sum() > 0) {
+      improve();
+      if (grow(factor)) improve();
+      result.problem = unusable();
+    }
+    if (!result.problem.empty()) {
+      placement_ = unmoved;
+      note_lost_channels();
+      return result;
+    }
+    result.cycle_factor = factor();
+    for (std::size_t s = 0; s < network_.stages.size(); ++s)
+      if (network_.stages[s].on_chip())
+        for (const std::int32_t slot : placement_.stages[s].slot_of) result.channels += gone_[s][slot];
+    return result;
+  }
+
+  // Every class needs a sound column. Returns why not, if it cannot have one.
+  template <class Factor>
+  std::string place_classes(const Factor& factor) {
+    std::size_t g = 0;
+    while (!holds_classes(groups_[g])) ++g;
+    if (groups_[g].fixed) return "";  // seen later, by unusable()
+    const auto classes = std::ssize(placement_.stages.back().slot_of);
+    std::int64_t sound = 0;
+    for (std::int64_t slot = 0; slot < slots_for(g); ++slot) sound += spoiled(slot) ? 0 : 1;
+    if (sound >= classes) return "";
+    grown_[g] = true;
+    if (factor() <= options_.drop->max_cycle_factor) return "";
+    return fmt::format(
+        "{} of {} outputs find a column without faults that no bypass hides; another tile of columns takes "
+        "{:.2f} "
+        "times the cycles, more than max_cycle_factor {:.2f}",
+        sound, classes, factor(), options_.drop->max_cycle_factor);
+  }
+
+  // Gives groups that lose channels another tile, best saliency by the cycle first. True if there was one.
+  template <class Factor>
+  bool grow(const Factor& factor) {
+    bool any = false;
+    for (;;) {
+      const double now = factor();
+      std::optional<std::size_t> best;
+      double most = 0;
+      for (std::size_t g = 0; g < groups_.size(); ++g) {
+        if (groups_[g].fixed || grown_[g]) continue;
+        const double lost = lost_channels_of(groups_[g]);
+        grown_[g] = true;
+        const double then = factor();
+        grown_[g] = false;
+        const double worth = lost / std::max(then - now, 1e-9);
+        if (lost == 0 || then > options_.drop->max_cycle_factor || worth <= most) continue;
+        best = g;
+        most = worth;
+      }
+      if (!best) return any;
+      grown_[*best] = any = true;
+    }
+  }
+
+  // Why the network as placed would compute nothing; empty if it does.
+  std::string unusable() const {
+    for (std::size_t s = 0; s < network_.stages.size(); ++s) {
+      const auto gone = [&](std::int32_t slot) { return gone_[s][slot] != 0; };
+      const std::vector<std::int32_t>& slots = placement_.stages[s].slot_of;
+      if (std::all_of(slots.begin(), slots.end(), gone))
+        return fmt::format("layer '{}' would lose all its channels to faults that no bypass hides",
+                           network_.stages[s].name);
+      if (s + 1 == network_.stages.size() && std::any_of(slots.begin(), slots.end(), gone))
+        return fmt::format(
+            "an output of layer '{}', whose channels have to stay where they are, stands in a column with a "
+            "fault "
+            "that no bypass hides",
+            network_.stages[s].name);
+    }
+    return "";
   }
 
   const Network& network_;
   const configs::ChipConfig& chip_;
   MappingOptions options_;
-  Matrix bypassed_;                         // 1 where bypassed
+  Matrix avoided_;  // 1 where a PE may hold no weight
+  std::vector<ChannelGroup> groups_;
+  std::vector<bool> grown_;                 // by group: may take another tile of columns
+  workloads::LostChannels gone_;            // by stage and slot; empty without drop
   std::vector<std::vector<double>> share_;  // by stage: saliency, as a share of the stage's
   Placement placement_;
 };
 
 }  // namespace
-
-workloads::Parameters weight_saliency(const Network& network, const workloads::Parameters& parameters,
-                                      Saliency kind, const workloads::ImageSet& images,
-                                      common::ThreadPool* pool) {
-  // By stage and input channel (value, if flattened): mean square.
-  std::vector<std::vector<double>> squares(network.stages.size());
-  if (kind == Saliency::output)
-    workloads::float_logits(
-        network, parameters, images,
-        [&](std::size_t s, std::span<const float> values, workloads::Observed what) {
-          if (what != workloads::Observed::input) return;
-          const Stage& stage = network.stages[s];
-          const std::int64_t channels = stage.in.channels, pixels = stage.in.height * stage.in.width;
-          squares[s].resize(static_cast<std::size_t>(channels), 0);
-          for (std::int64_t image = 0; image < std::ssize(values) / stage.in.count(); ++image)
-            for (std::int64_t c = 0; c < channels; ++c) {
-              double sum = 0;
-              const float* at = values.data() + (image * channels + c) * pixels;
-              for (std::int64_t p = 0; p < pixels; ++p) sum += static_cast<double>(at[p]) * at[p];
-              squares[s][c] += sum / static_cast<double>(pixels * images.size());
-            }
-        },
-        pool);
-  workloads::Parameters result;
-  for (std::size_t s = 0; s < network.stages.size(); ++s) {
-    const Stage& stage = network.stages[s];
-    if (!stage.on_chip()) continue;
-    workloads::Tensor<float> weight = parameters.at(stage.name + ".weight");
-    const std::int64_t inputs = stage.in.channels / stage.groups, window = stage.kernel * stage.kernel;
-    const std::int64_t per_group = stage.gemm_out.channels / stage.groups;
-    for (std::size_t i = 0; i < weight.data.size(); ++i) {
-      const double w = weight.data[i];
-      const auto output = static_cast<std::int64_t>(i) / (inputs * window);
-      const std::int64_t input = static_cast<std::int64_t>(i) / window % inputs + output / per_group * inputs;
-      const double value = kind == Saliency::magnitude ? std::fabs(w)
-                           : kind == Saliency::square  ? w * w
-                                                       : w * w * squares[s][input];
-      weight.data[i] = static_cast<float>(value);
-    }
-    result[stage.name + ".weight"] = std::move(weight);
-  }
-  return result;
-}
 
 Mapping map_around_faults(const Network& network, const workloads::Parameters& saliency,
                           const faults::ArrayFaults& faults, const configs::ChipConfig& chip,
