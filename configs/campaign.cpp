@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <limits>
 
 #include "common/text.h"
@@ -31,8 +33,8 @@ void check_rates(Section& section, const std::string& name, const std::vector<do
 
 ScheduleConfig read_schedule(Section schedule, ScheduleConfig config) {
   using enum ScheduleKind;
-  config.kind =
-      schedule.choice<ScheduleKind>("name", {{"constant", constant}, {"step", step}, {"cosine", cosine}});
+  config.kind = schedule.choice<ScheduleKind>(
+      "name", {{"constant", constant}, {"step", step}, {"cosine", cosine}, {"linear", linear}});
   if (config.kind != step) {
     for (const char* key : {"milestones", "gamma"})
       if (schedule.has(key))
@@ -63,7 +65,28 @@ ConstraintConfig read_constraint(Section constraint) {
   return config;
 }
 
-CharacterizeConfig read_characterize(Section section) {
+// Instead of max_steps and evaluate_every_steps, which become the last and the first of them.
+void read_amounts(Section& section, CharacterizeConfig& config) {
+  for (const char* key : {"max_steps", "evaluate_every_steps"})
+    if (section.has(key))
+      section.error(key,
+                    fmt::format("'amounts' lists what is evaluated, so '{}' says it again; remove one", key));
+  config.amounts = section.integers("amounts", 1, kMostSteps);
+  if (section.raw("amounts").IsSequence() && section.raw("amounts").size() == 0)
+    section.error("amounts", "'amounts' is empty; list the steps to characterise, like [50, 100, 200, 400]");
+  for (std::size_t i = 1; i < config.amounts.size(); ++i)
+    if (config.amounts[i] <= config.amounts[i - 1]) {
+      section.error("amounts", fmt::format("'amounts' must ascend, but {} comes after {}; sort the list and "
+                                           "remove repeats",
+                                           config.amounts[i], config.amounts[i - 1]));
+      break;
+    }
+  if (config.amounts.empty()) return;
+  config.evaluate_every_steps = config.amounts.front();
+  config.max_steps = config.amounts.back();
+}
+
+CharacterizeConfig read_characterize(Section section, ScheduleKind schedule) {
   CharacterizeConfig config;
   config.fault_rates = section.reals("fault_rates", 0, 1);
   if (section.has("fault_rates") && section.raw("fault_rates").IsSequence() &&
@@ -71,6 +94,21 @@ CharacterizeConfig read_characterize(Section section) {
     section.error("fault_rates", "'fault_rates' is empty; list the rates to characterise, like [0.01, 0.1]");
   check_rates(section, "fault_rates", config.fault_rates);
   config.repeats = static_cast<int>(section.integer("repeats", 1, 10000, config.repeats));
+  config.amount = section.choice<Amount>(
+      "amount", {{"sustained", Amount::sustained}, {"first_crossing", Amount::first_crossing}},
+      config.amount);
+  config.maps = section.choice<CharacterizationMaps>(
+      "maps", {{"iid", CharacterizationMaps::iid}, {"like_chips", CharacterizationMaps::like_chips}},
+      config.maps);
+  if (section.has("amounts")) {
+    read_amounts(section, config);
+    return config;
+  }
+  if (schedule != ScheduleKind::constant)
+    section.error(
+        "with a 'retrain.schedule' that is not constant every amount is a retraining run of its own; list "
+        "the "
+        "amounts to characterise, like 'amounts: [50, 100, 200, 400, 800]'");
   config.max_steps = section.integer("max_steps", 1, kMostSteps, config.max_steps);
   config.evaluate_every_steps =
       section.integer("evaluate_every_steps", 1, kMostSteps, config.evaluate_every_steps);
@@ -86,12 +124,6 @@ CharacterizeConfig read_characterize(Section section) {
                     "must be evaluated: try max_steps {}",
                     config.evaluate_every_steps, config.max_steps,
                     (config.max_steps / config.evaluate_every_steps + 1) * config.evaluate_every_steps));
-  config.amount = section.choice<Amount>(
-      "amount", {{"sustained", Amount::sustained}, {"first_crossing", Amount::first_crossing}},
-      config.amount);
-  config.maps = section.choice<CharacterizationMaps>(
-      "maps", {{"iid", CharacterizationMaps::iid}, {"like_chips", CharacterizationMaps::like_chips}},
-      config.maps);
   return config;
 }
 
@@ -110,15 +142,52 @@ void check_maps(Section& campaign, const CampaignConfig& config) {
                        "wafer (within a die it is nearly i.i.d.); remove it, or write 'maps: iid'");
 }
 
+// A share that is neither none nor all.
+double read_share(Section& section, const char* key, double fallback) {
+  const double share = section.real(key, 0, 1, fallback);
+  if (share == 0 || share == 1)
+    section.error(key, fmt::format("'{}' is {}; it must lie between 0 and 1, both excluded, like 0.95", key,
+                                   common::format_number(share)));
+  return share;
+}
+
 PolicyConfig read_policy(Section policy) {
+  using enum PolicyName;
   PolicyConfig config;
   config.name = policy.choice<PolicyName>(
-      "name", {{"max", PolicyName::max}, {"mean", PolicyName::mean}, {"fixed", PolicyName::fixed}},
+      "name",
+      {{"max", max}, {"mean", mean}, {"fixed", fixed}, {"quantile", quantile}, {"adaptive", adaptive}},
       config.name);
-  if (config.name == PolicyName::fixed)
+  struct Owner {
+    const char* key;
+    PolicyName name;
+    const char* word;
+  };
+  for (const Owner& owner :
+       {Owner{"steps", fixed, "fixed"}, Owner{"coverage", quantile, "quantile"},
+        Owner{"confidence", quantile, "quantile"}, Owner{"extend", adaptive, "adaptive"}})
+    if (config.name != owner.name && policy.has(owner.key))
+      policy.error(owner.key, fmt::format("'{}' belongs to 'name: {}' only; remove it or choose {}",
+                                          owner.key, owner.word, owner.word));
+  if (config.name == fixed) {
     config.steps = policy.integer("steps", 0, kMostSteps);
-  else if (policy.has("steps"))
-    policy.error("steps", "'steps' belongs to 'name: fixed' only; remove it or choose fixed");
+    if (policy.has("predictor"))
+      policy.error("predictor", "a fixed amount is predicted from nothing; remove 'predictor'");
+    return config;
+  }
+  config.predictor = policy.choice<Predictor>("predictor",
+                                              {{"fault_rate", Predictor::fault_rate},
+                                               {"mapped_fault_rate", Predictor::mapped_fault_rate},
+                                               {"pruned_saliency", Predictor::pruned_saliency},
+                                               {"loss", Predictor::loss}},
+                                              config.predictor);
+  if (config.name == quantile) {
+    config.coverage = read_share(policy, "coverage", config.coverage);
+    config.confidence = read_share(policy, "confidence", config.confidence);
+  }
+  if (config.name == adaptive)
+    config.extend = policy.choice<Extend>(
+        "extend", {{"estimate", Extend::estimate}, {"interval", Extend::interval}}, config.extend);
   return config;
 }
 
@@ -143,19 +212,51 @@ RepairConfig read_repair(Section repair) {
   return config;
 }
 
-std::vector<std::int64_t> read_compare(Section compare) {
-  std::vector<std::int64_t> steps =
-      compare.integers("fixed_steps", 0, kMostSteps, std::vector<std::int64_t>());
-  for (std::size_t i = 1; i < steps.size(); ++i)
-    if (steps[i] <= steps[i - 1])
-      compare.error("fixed_steps",
-                    fmt::format("'fixed_steps' must ascend, but {} comes after {}; sort the list and "
-                                "remove repeats",
-                                steps[i], steps[i - 1]));
-  return steps;
+void read_compare(Section compare, CampaignConfig& config) {
+  if (compare.has("fixed_steps")) {
+    config.compare_fixed_steps = compare.integers("fixed_steps", 0, kMostSteps);
+    const std::vector<std::int64_t>& steps = *config.compare_fixed_steps;
+    for (std::size_t i = 1; i < steps.size(); ++i)
+      if (steps[i] <= steps[i - 1])
+        compare.error("fixed_steps",
+                      fmt::format("'fixed_steps' must ascend, but {} comes after {}; sort the list and "
+                                  "remove repeats",
+                                  steps[i], steps[i - 1]));
+  }
+  if (!compare.has("policies")) return;
+  using enum PolicyName;
+  static constexpr std::pair<const char*, PolicyName> kWords[] = {
+      {"max", max}, {"mean", mean}, {"quantile", quantile}, {"adaptive", adaptive}};
+  config.compare_policies.emplace();
+  const YAML::Node words = compare.raw("policies");
+  if (!words.IsSequence())
+    return compare.error("policies", "'policies' must be a list like [max, mean, adaptive]");
+  for (const YAML::Node& entry : words) {
+    const std::string word = entry.IsScalar() ? entry.Scalar() : "a list or mapping";
+    const auto found = std::find_if(std::begin(kWords), std::end(kWords),
+                                    [&](const auto& known) { return known.first == word; });
+    if (found == std::end(kWords))
+      compare.error("policies",
+                    fmt::format("'policies' holds '{}'; it may hold max, mean, quantile and adaptive "
+                                "(fixed amounts go into 'fixed_steps')",
+                                word));
+    else if (found->second == quantile && !config.calibration_chips)
+      compare.error("policies", "policy quantile has to be calibrated; add 'calibrate: {chips: 60}'");
+    else
+      config.compare_policies->push_back(found->second);
+  }
 }
 
 }  // namespace
+
+std::vector<std::int64_t> CharacterizeConfig::evaluated() const {
+  std::vector<std::int64_t> all{0};
+  if (amounts.empty())
+    for (std::int64_t steps = evaluate_every_steps; steps <= max_steps; steps += evaluate_every_steps)
+      all.push_back(steps);
+  all.insert(all.end(), amounts.begin(), amounts.end());
+  return all;
+}
 
 SgdConfig read_sgd(Section& section, const SgdConfig& defaults) {
   SgdConfig config = defaults;
@@ -233,12 +334,22 @@ CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides&
     config.quantization = read_quantization(*section);
   if (auto repair = campaign.optional_section("repair")) config.repair = read_repair(*repair);
   config.constraint = read_constraint(campaign.section("constraint"));
-  config.characterize = read_characterize(campaign.section("characterize"));
+  config.characterize = read_characterize(campaign.section("characterize"), config.retrain.schedule.kind);
   config.chips = read_chips(campaign.section("chips"));
   check_maps(campaign, config);
-  if (auto policy = campaign.optional_section("policy")) config.policy = read_policy(*policy);
-  if (auto compare = campaign.optional_section("compare"))
-    config.compare_fixed_steps = read_compare(*compare);
+  if (auto calibrate = campaign.optional_section("calibrate")) {
+    config.calibration_chips = static_cast<int>(calibrate->integer("chips", 1, 1'000'000));
+    if (config.characterize.amount == Amount::first_crossing)
+      calibrate->error(
+          "'calibrate' needs 'characterize.amount: sustained': a guarantee has to hold at every amount from "
+          "the one on that a chip needed");
+  }
+  if (auto policy = campaign.optional_section("policy")) {
+    config.policy = read_policy(*policy);
+    if (config.policy.name == PolicyName::quantile && !config.calibration_chips)
+      policy->error("name", "policy quantile has to be calibrated; add 'calibrate: {chips: 60}'");
+  }
+  if (auto compare = campaign.optional_section("compare")) read_compare(*compare, config);
   if (auto executor = campaign.optional_section("executor"))
     config.workers = read_executor_workers(*executor);
   yaml.finish();

@@ -13,13 +13,20 @@
 namespace kintsugi::configs {
 
 enum class Forward { chip, masked_float };
-enum class ScheduleKind { constant, step, cosine };
+enum class ScheduleKind { constant, step, cosine, linear };
 enum class ScaleMethod { minmax, percentile };
 enum class Amount { sustained, first_crossing };
-enum class PolicyName { max, mean, fixed };
+enum class PolicyName { max, mean, fixed, quantile, adaptive };
+// What a chip's retraining amount is read off: its own fault rate; the share of all weights on bypassed PEs;
+// the share of the layers' squared weights that is lost there; mean cross-entropy on the decision images.
+// The last three are taken where retraining starts, after repair if there is any.
+enum class Predictor { fault_rate, mapped_fault_rate, pruned_saliency, loss };
+// When an adaptive policy stops: the constraint is met by the estimate, or beyond its 95 % interval.
+enum class Extend { estimate, interval };
 
 // Learning rate over steps. constant; step: multiplied by `gamma` after each of `milestones` (fractions of
-// the whole run, 0…1); cosine: half a cosine from learning_rate to 0 over the whole run.
+// the whole run, 0…1); cosine: half a cosine from learning_rate to 0 over the whole run; linear: a straight
+// line from learning_rate to 0 over the whole run.
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::constant;
   std::vector<double> milestones;
@@ -63,11 +70,19 @@ struct CharacterizeConfig {
   std::int64_t evaluate_every_steps = 25;
   Amount amount = Amount::sustained;
   CharacterizationMaps maps = CharacterizationMaps::iid;
+  std::vector<std::int64_t> amounts;  // key `amounts`, instead of the two above; ascending
+
+  // 0 and the amounts at which accuracy is measured, ascending, in steps.
+  std::vector<std::int64_t> evaluated() const;
 };
 
 struct PolicyConfig {
   PolicyName name = PolicyName::max;
   std::int64_t steps = 0;  // for fixed
+  Predictor predictor = Predictor::fault_rate;
+  double coverage = 0.95;            // for quantile: share of chips that shall meet the constraint …
+  double confidence = 0.95;          // … and how sure that is to be
+  Extend extend = Extend::estimate;  // for adaptive
 };
 
 // What losing a weight is taken to cost: |w|, w², or w² times the mean square of what it multiplies.
@@ -116,8 +131,11 @@ struct CampaignConfig {
   CharacterizeConfig characterize;
   ChipsConfig chips;
   PolicyConfig policy;
-  std::vector<std::int64_t> compare_fixed_steps;  // key `compare.fixed_steps`
-  int workers = 1;                                // key `executor: {name: local, workers: n}`
+  std::optional<int> calibration_chips;                     // key `calibrate.chips`, for policy quantile
+  std::optional<std::vector<PolicyName>> compare_policies;  // key `compare.policies`; absent: by default
+  std::optional<std::vector<std::int64_t>>
+      compare_fixed_steps;  // key `compare.fixed_steps`; absent: by default
+  int workers = 1;          // key `executor: {name: local, workers: n}`
 };
 
 // Throws common::InputError with every problem. `executor.name: slurm` is refused: not there yet.

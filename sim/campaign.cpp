@@ -57,14 +57,16 @@ Phase Campaign::phase(const std::string& name) const {
   if (name == "pretrain") return pretrain_phase();
   if (name == "baseline_decision") return baseline_phase("decision", inputs_.decision);
   if (name == "characterize") return characterize_phase();
+  if (name == "calibrate") return calibrate_phase();
   if (name == "plan") return plan_phase();
   if (name == "baseline_test") return baseline_phase("test", inputs_.test);
   if (name == "retrain_planned") return retrain_phase(need_plan(), false);
   if (name == "retrain") return retrain_phase(need_plan(), true);
-  throw InputError(fmt::format(
-      "a Reduce campaign has no phase '{}'; it has pretrain, baseline_decision, characterize, plan, "
-      "baseline_test, retrain_planned and retrain",
-      name));
+  throw InputError(
+      fmt::format("a Reduce campaign has no phase '{}'; it has pretrain, baseline_decision, characterize, "
+                  "calibrate, plan, "
+                  "baseline_test, retrain_planned and retrain",
+                  name));
 }
 
 Phase Campaign::pretrain_phase() const {
@@ -123,11 +125,12 @@ Phase Campaign::characterize_phase() const {
   const configs::CharacterizeConfig& config = inputs_.config.characterize;
   Phase phase{folder_.root(), "characterize", "steps"};
   std::vector<std::pair<std::size_t, int>> which;
+  const std::int64_t work = reduce::steps_spent(config.evaluated(), inputs_.config.retrain.schedule.kind);
   for (std::size_t rate = 0; rate < config.fault_rates.size(); ++rate)
     for (int repeat = 0; repeat < config.repeats; ++repeat) {
       const std::string value = format_number(config.fault_rates[rate]);
       phase.add(
-          {fmt::format("characterise fault rate {}, repeat {}", value, repeat), config.max_steps,
+          {fmt::format("characterise fault rate {}, repeat {}", value, repeat), work,
            fmt::format("rate_{}_repeat_{}", value, repeat),
            folder_.characterize_task(config.fault_rates[rate], repeat)},
           folder_.read_characterized(config.fault_rates[rate], repeat, inputs_.decision.size()).has_value());
@@ -145,46 +148,20 @@ Phase Campaign::characterize_phase() const {
 void Campaign::characterize() {
   pretrain();
   run_phase(characterize_phase(), run_);
+  if (!inputs_.calibration.empty()) run_phase(calibrate_phase(), run_);
   const configs::CharacterizeConfig& config = inputs_.config.characterize;
   std::string text = "fault_rate,repeat,steps,epochs,accuracy" + leak_column(decided_on(), true) + "\n";
   for (const double rate : config.fault_rates)
     for (int repeat = 0; repeat < config.repeats; ++repeat)
-      for (const CharacterizedPoint& point : need_characterized(rate, repeat))
+      for (const CharacterizedPoint& point : need_characterized(rate, repeat).points)
         text += fmt::format(
             "{},{},{},{},{}{}\n", format_number(rate), repeat, point.steps,
             format_number(static_cast<double>(point.steps) / static_cast<double>(inputs_.steps_per_epoch())),
             format_number(point.decision.accuracy()), leak_column(decided_on(), false));
   common::write_file_atomic(folder_.characterization(), text);
-  const auto rates = need_resilience();
+  const auto rates = planning_data().rates;
   common::write_file_atomic(folder_.resilience(), resilience_csv(rates, decided_on()));
   say(fmt::format("\n{}", resilience_table(rates, decided_on(), colours_)));
-}
-
-std::vector<CharacterizedPoint> Campaign::need_characterized(double fault_rate, int repeat) const {
-  auto points = folder_.read_characterized(fault_rate, repeat, inputs_.decision.size());
-  if (!points)
-    throw InputError(
-        {folder_.root().string()},
-        fmt::format("the characterisation is not complete (fault rate {}, repeat {} is missing); run "
-                    "'kintsugi reduce characterize' with the same --campaign and --out first",
-                    format_number(fault_rate), repeat));
-  return std::move(*points);
-}
-
-std::vector<reduce::RateResilience> Campaign::need_resilience() const {
-  const configs::CharacterizeConfig& config = inputs_.config.characterize;
-  std::vector<reduce::RateResilience> rates;
-  for (const double rate : config.fault_rates) {
-    std::vector<reduce::Needed> needed;
-    for (int repeat = 0; repeat < config.repeats; ++repeat) {
-      std::vector<reduce::Evaluated> evaluated;
-      for (const CharacterizedPoint& point : need_characterized(rate, repeat))
-        evaluated.push_back({point.steps, constraint_.met(point.decision)});
-      needed.push_back(reduce::needed_amount(evaluated, config.amount, config.max_steps));
-    }
-    rates.push_back(reduce::summarize_rate(rate, needed));
-  }
-  return rates;
 }
 
 }  // namespace kintsugi::sim

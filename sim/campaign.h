@@ -14,8 +14,10 @@
 #include "sim/campaign_inputs.h"
 #include "sim/campaign_report.h"
 #include "sim/campaign_run.h"
+#include "sim/campaign_worker.h"
 #include "sim/folder_lock.h"
 #include "sim/phase.h"
+#include "training/reduce/planner.h"
 
 namespace kintsugi::sim {
 
@@ -34,8 +36,8 @@ class Campaign {
   void compare();
 
   // A phase of these steps as the folder's files show it now: "pretrain", "baseline_decision",
-  // "characterize", "plan", "baseline_test", "retrain_planned" (of retrain(false)) or "retrain". Throws
-  // common::InputError for any other name and where files of phases before it are missing.
+  // "characterize", "calibrate", "plan", "baseline_test", "retrain_planned" (of retrain(false)) or "retrain".
+  // Throws common::InputError for any other name and where files of phases before it are missing.
   Phase phase(const std::string& name) const;
 
   // After retrain(): true if no delivered chip's outcome is fail or undecided.
@@ -44,7 +46,12 @@ class Campaign {
  private:
   struct Policy {
     std::string name;
-    configs::PolicyConfig config;
+    reduce::Planner planner;
+  };
+  // What a chip reached under a plan, and the amounts that were looked at on the way.
+  struct Reached {
+    RetrainedPoint point;
+    std::vector<std::int64_t> tried;
   };
 
   // Pretrained weights, scales, and the baseline on one set of images.
@@ -52,18 +59,27 @@ class Campaign {
   Phase pretrain_phase() const;
   Phase baseline_phase(const std::string& set, const workloads::ImageSet& images) const;
   Phase characterize_phase() const;
+  Phase calibrate_phase() const;
   Phase plan_phase() const;
   Phase retrain_phase(const reduce::Plan& plan, bool for_comparison) const;
   Baseline need_baseline(const std::string& set, std::int64_t images) const;
-  std::vector<CharacterizedPoint> need_characterized(double fault_rate, int repeat) const;
-  std::vector<reduce::RateResilience> need_resilience() const;
-  RetrainedPoint need_retrained(const std::string& id, std::int64_t steps) const;
+  CharacterizedMap need_characterized(double fault_rate, int repeat) const;
+  CharacterizedMap need_calibrated(const std::string& id) const;
+  reduce::Experience experience(double fault_rate, const CharacterizedMap& map) const;
+  reduce::PlanningData planning_data() const;
   reduce::Plan need_plan() const;
-  std::vector<Policy> policies(const std::vector<reduce::RateResilience>& rates) const;
-  reduce::ChipPlan decide(const reduce::ChipFacts& facts, const std::vector<reduce::RateResilience>& rates,
-                          const configs::PolicyConfig& policy) const;
-  std::vector<std::vector<std::int64_t>> marks(const reduce::Plan& plan, bool for_comparison) const;
-  bool retrained(const reduce::ChipPlan& chip, const std::vector<std::int64_t>& marks) const;
+  std::vector<Policy> policies(const reduce::PlanningData& data) const;
+  // By chip of the plan; with what the compared policies need.
+  std::vector<RetrainJob> jobs(const reduce::Plan& plan, bool for_comparison) const;
+  bool retrained(const reduce::ChipPlan& chip, const RetrainJob& job) const;
+  Reached need_reached(const reduce::ChipPlan& chip, const configs::PolicyConfig& policy) const;
+  // "max", "quantile by loss", "fixed 200".
+  static std::string name_of(const configs::PolicyConfig& policy);
+  Arithmetic spent(const reduce::ChipPlan& chip, const std::vector<std::int64_t>& tried) const;
+  Arithmetic spent(const CharacterizedMap& map) const;
+  // What these steps and checks of a chip took; absent if its timings are gone.
+  std::optional<common::Seconds> seconds(const reduce::ChipPlan& chip, const Reached& reached) const;
+  void add_costs(CampaignReport& report) const;
   CampaignReport report(const reduce::Plan& plan) const;
   void add_policies(CampaignReport& report, const reduce::Plan& plan) const;
   std::string decided_on() const;

@@ -9,6 +9,7 @@
 #include "common/sha256.h"
 #include "faults/fault_map_io.h"
 #include "sim/campaign.h"
+#include "sim/campaign_plots.h"
 #include "sim/campaign_worker.h"
 #include "training/reduce/plan_file.h"
 
@@ -17,26 +18,20 @@ namespace {
 
 using common::InputError;
 
-std::string policy_name(const configs::PolicyConfig& policy) {
-  switch (policy.name) {
-    case configs::PolicyName::max:
-      return "max";
-    case configs::PolicyName::mean:
-      return "mean";
-    case configs::PolicyName::fixed:
-      return fmt::format("fixed {}", policy.steps);
-  }
-  return "";
+// Whether a finished chip's amounts come from climbing a ladder.
+bool climbs(const configs::PolicyConfig& policy, const reduce::ChipPlan& chip) {
+  return policy.name == configs::PolicyName::adaptive && chip.verdict == reduce::Verdict::retrain;
+}
+
+reduce::ScoreAt decision_scores(const std::vector<RetrainedPoint>& points) {
+  return [&points](std::int64_t steps) -> const reduce::Score* {
+    for (const RetrainedPoint& point : points)
+      if (point.steps == steps) return &point.decision;
+    return nullptr;
+  };
 }
 
 }  // namespace
-
-reduce::ChipPlan Campaign::decide(const reduce::ChipFacts& facts,
-                                  const std::vector<reduce::RateResilience>& rates,
-                                  const configs::PolicyConfig& policy) const {
-  return reduce::decide_chip(facts, reduce::Envelope(rates, policy), constraint_, policy.name,
-                             inputs_.config.characterize.evaluate_every_steps, inputs_.steps_per_epoch());
-}
 
 Phase Campaign::plan_phase() const {
   Phase phase{folder_.root(), "plan", "chips"};
@@ -52,7 +47,7 @@ Phase Campaign::plan_phase() const {
 
 void Campaign::plan() {
   const Baseline baseline = need_baseline("decision", inputs_.decision.size());
-  const auto rates = need_resilience();
+  const reduce::Planner planner(planning_data(), constraint_, inputs_.config.policy);
   const std::int64_t images = inputs_.decision.size();
   for (const faults::FaultMap& map : inputs_.chips) {
     const std::string text = faults::fault_map_yaml(map);
@@ -69,13 +64,18 @@ void Campaign::plan() {
   plan.decided_on = decided_on();
   plan.constraint = inputs_.config.constraint;
   plan.policy = inputs_.config.policy;
+  plan.calibration = planner.calibration();
   plan.steps_per_epoch = inputs_.steps_per_epoch();
   plan.baseline = {images, reduce::count(baseline.int8), 0, 0};
+  std::set<std::string> calibrating;
+  if (plan.calibration && inputs_.calibrates_on_lot)
+    for (const faults::FaultMap& map : inputs_.calibration) calibrating.insert(map.chip);
   for (const faults::FaultMap& map : inputs_.chips) {
     reduce::ChipFacts facts = folder_.read_before(map.chip, images).value();
     facts.fault_map = fmt::format("chips/{}/fault_map.yaml", map.chip);
     facts.fault_map_sha256 = common::sha256(faults::fault_map_yaml(map));
-    plan.chips.push_back(decide(facts, rates, inputs_.config.policy));
+    plan.chips.push_back(planner.decide(facts));
+    plan.chips.back().calibrated = calibrating.contains(map.chip);
   }
   common::write_file_atomic(folder_.plan(), reduce::plan_yaml(plan));
   say(fmt::format("\n{}", plan_table(plan, colours_)));
@@ -107,76 +107,69 @@ reduce::Plan Campaign::need_plan() const {
   return plan;
 }
 
-std::vector<Campaign::Policy> Campaign::policies(const std::vector<reduce::RateResilience>& rates) const {
-  using enum configs::PolicyName;
-  std::vector<Policy> all{{"max", {max, 0}}, {"mean", {mean, 0}}};
-  std::vector<std::int64_t> amounts = inputs_.config.compare_fixed_steps;
-  if (amounts.empty()) amounts = reduce::default_fixed_steps(reduce::Envelope(rates, {max, 0}).top());
-  if (inputs_.config.policy.name == fixed) amounts.push_back(inputs_.config.policy.steps);
-  std::sort(amounts.begin(), amounts.end());
-  amounts.erase(std::unique(amounts.begin(), amounts.end()), amounts.end());
-  for (const std::int64_t steps : amounts) all.push_back({fmt::format("fixed {}", steps), {fixed, steps}});
-  return all;
-}
-
-std::vector<std::vector<std::int64_t>> Campaign::marks(const reduce::Plan& plan, bool for_comparison) const {
-  std::vector<std::vector<std::int64_t>> all;
-  const auto rates = for_comparison ? need_resilience() : std::vector<reduce::RateResilience>();
-  const auto compared = for_comparison ? policies(rates) : std::vector<Policy>();
+std::vector<RetrainJob> Campaign::jobs(const reduce::Plan& plan, bool for_comparison) const {
+  const std::vector<std::int64_t> evaluated = inputs_.config.characterize.evaluated();
+  const auto compared = for_comparison ? policies(planning_data()) : std::vector<Policy>();
+  std::vector<RetrainJob> all;
   for (const reduce::ChipPlan& chip : plan.chips) {
+    RetrainJob job;
     std::set<std::int64_t> amounts;
-    if (chip.verdict != reduce::Verdict::reject) amounts.insert(chip.planned_steps);
-    for (const Policy& policy : compared) {
-      const reduce::ChipPlan other = decide(chip.facts, rates, policy.config);
-      if (other.verdict != reduce::Verdict::reject) amounts.insert(other.planned_steps);
-    }
-    all.emplace_back(amounts.begin(), amounts.end());
+    const auto want = [&](const reduce::ChipPlan& decided, const configs::PolicyConfig& policy) {
+      if (decided.verdict == reduce::Verdict::reject) return;
+      if (climbs(policy, decided))
+        job.wanted.ladders.push_back(reduce::ladder_from(decided.planned_steps, evaluated, policy.extend));
+      else
+        amounts.insert(decided.planned_steps);
+    };
+    want(chip, plan.policy);
+    for (const Policy& policy : compared) want(policy.planner.decide(chip.facts), policy.planner.policy());
+    job.wanted.marks.assign(amounts.begin(), amounts.end());
+    job.deliver = chip.verdict != reduce::Verdict::reject;
+    if (!climbs(plan.policy, chip)) job.planned = chip.planned_steps;
+    job.repair = chip.verdict != reduce::Verdict::ship;
+    all.push_back(std::move(job));
   }
   return all;
 }
 
-bool Campaign::retrained(const reduce::ChipPlan& chip, const std::vector<std::int64_t>& marks) const {
-  if (marks.empty()) return true;
+bool Campaign::retrained(const reduce::ChipPlan& chip, const RetrainJob& job) const {
   const auto points = folder_.read_retrained(chip.facts.id, inputs_.decision.size(), inputs_.test.size());
   if (!points) return false;
-  for (const std::int64_t mark : marks)
-    if (std::none_of(points->begin(), points->end(),
-                     [&](const RetrainedPoint& p) { return p.steps == mark; }))
-      return false;
-  if (chip.verdict == reduce::Verdict::reject) return true;
+  const reduce::ScoreAt scores = decision_scores(*points);
+  if (reduce::next_amount(job.wanted, scores, constraint_)) return false;
+  if (!job.deliver) return true;
   const std::filesystem::path folder = folder_.chip(chip.facts.id);
   if (!std::filesystem::exists(folder / "weights.safetensors") ||
       !std::filesystem::exists(folder / "deployed.safetensors"))
     return false;
+  const std::int64_t delivered =
+      job.planned ? *job.planned : reduce::climb(job.wanted.ladders.front(), scores, constraint_).reached;
   return std::any_of(points->begin(), points->end(), [&](const RetrainedPoint& p) {
-    return p.steps == chip.planned_steps && p.test_float_correct && p.test_fault_free_correct;
+    return p.steps == delivered && p.test_float_correct && p.test_fault_free_correct;
   });
 }
 
 Phase Campaign::retrain_phase(const reduce::Plan& plan, bool for_comparison) const {
-  struct Job {
-    std::size_t chip;
-    std::vector<std::int64_t> marks;
-    std::optional<std::int64_t> planned;
-    bool repair;
-  };
   Phase phase{folder_.root(), for_comparison ? "retrain" : "retrain_planned", "steps"};
-  std::vector<Job> jobs;
-  const auto wanted = marks(plan, for_comparison);
+  std::vector<std::pair<std::size_t, RetrainJob>> tasks;
+  const std::vector<RetrainJob> all = jobs(plan, for_comparison);
   for (std::size_t i = 0; i < plan.chips.size(); ++i) {
-    if (wanted[i].empty()) continue;
-    const reduce::ChipPlan& chip = plan.chips[i];
-    phase.add({"retraining of " + chip.facts.id, std::max<std::int64_t>(1, wanted[i].back()), chip.facts.id,
-               folder_.retrain_task(chip.facts.id)},
-              retrained(chip, wanted[i]));
-    jobs.push_back({i, wanted[i], std::nullopt, chip.verdict != reduce::Verdict::ship});
-    if (chip.verdict != reduce::Verdict::reject) jobs.back().planned = chip.planned_steps;
+    const RetrainJob& job = all[i];
+    if (job.wanted.empty()) continue;
+    const std::string& id = plan.chips[i].facts.id;
+    // Where a ladder ends is not known yet: its first rung.
+    std::vector<std::int64_t> amounts = job.wanted.marks;
+    for (const reduce::Ladder& ladder : job.wanted.ladders) amounts.push_back(ladder.amounts.front());
+    std::sort(amounts.begin(), amounts.end());
+    const std::int64_t work = reduce::steps_spent(amounts, inputs_.config.retrain.schedule.kind);
+    phase.add({"retraining of " + id, std::max<std::int64_t>(1, work), id, folder_.retrain_task(id)},
+              retrained(plan.chips[i], job));
+    tasks.emplace_back(i, job);
   }
-  phase.start = [this, jobs]() -> RunTask {
+  phase.start = [this, tasks]() -> RunTask {
     auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads);
-    return [this, worker, jobs](std::size_t task, const ReportSteps& progress) {
-      const Job& job = jobs[task];
-      worker->retrain(inputs_.chips[job.chip], job.marks, job.planned, job.repair, progress);
+    return [this, worker, tasks](std::size_t task, const ReportSteps& progress) {
+      worker->retrain(inputs_.chips[tasks[task].first], tasks[task].second, progress);
     };
   };
   return phase;
@@ -186,20 +179,36 @@ void Campaign::retrain(bool for_comparison) {
   const reduce::Plan plan = need_plan();
   run_phase(baseline_phase("test", inputs_.test), run_);
   run_phase(retrain_phase(plan, for_comparison), run_);
+  folder_.remove_all_repaired();  // of chips that were planned and not retrained
   const CampaignReport results = report(plan);
   common::write_file_atomic(folder_.results(), results_csv(results));
   if (!for_comparison) common::write_file_atomic(folder_.summary(), summary_yaml(results));
   say(fmt::format("\n{}", chips_table(results, colours_)));
 }
 
-RetrainedPoint Campaign::need_retrained(const std::string& id, std::int64_t steps) const {
+Campaign::Reached Campaign::need_reached(const reduce::ChipPlan& chip,
+                                         const configs::PolicyConfig& policy) const {
+  const std::string& id = chip.facts.id;
   const auto points = folder_.read_retrained(id, inputs_.decision.size(), inputs_.test.size());
-  if (points)
+  Reached reached{{}, {chip.planned_steps}};
+  std::int64_t wanted = chip.planned_steps;
+  if (points) {
+    if (climbs(policy, chip)) {
+      const reduce::Climb climb = reduce::climb(
+          reduce::ladder_from(chip.planned_steps, inputs_.config.characterize.evaluated(), policy.extend),
+          decision_scores(*points), constraint_);
+      wanted = climb.missing.value_or(climb.reached);
+      reached.tried = climb.tried;
+    }
     for (const RetrainedPoint& point : *points)
-      if (point.steps == steps) return point;
+      if (point.steps == wanted) {
+        reached.point = point;
+        return reached;
+      }
+  }
   throw InputError(
       {folder_.retrain_task(id).string()},
-      fmt::format("holds no result of chip '{}' after {} steps; run the command again", id, steps));
+      fmt::format("holds no result of chip '{}' after {} steps; run the command again", id, wanted));
 }
 
 CampaignReport Campaign::report(const reduce::Plan& plan) const {
@@ -209,11 +218,9 @@ CampaignReport Campaign::report(const reduce::Plan& plan) const {
   report.dataset = inputs_.training.name;
   report.constraint = constraint_.describe();
   report.decided_on = plan.decided_on;
-  report.policy = policy_name(plan.policy);
+  report.policy = name_of(plan.policy);
   report.steps_per_epoch = inputs_.steps_per_epoch();
-  const configs::CharacterizeConfig& config = inputs_.config.characterize;
-  report.characterization_steps =
-      static_cast<std::int64_t>(config.fault_rates.size()) * config.repeats * config.max_steps;
+  add_costs(report);
   const Baseline decision = need_baseline("decision", inputs_.decision.size());
   report.decision_images = inputs_.decision.size();
   report.decision_float = reduce::count(decision.floating);
@@ -226,37 +233,62 @@ CampaignReport Campaign::report(const reduce::Plan& plan) const {
     report.escapes += std::count_if(map.faults.begin(), map.faults.end(),
                                     [](const faults::Fault& fault) { return fault.escape; });
   for (const reduce::ChipPlan& chip : plan.chips) {
-    ChipReport entry{chip, std::nullopt, reduce::Outcome::rejected};
+    ChipReport entry{chip, std::nullopt, reduce::Outcome::rejected, spent(chip, {})};
     if (chip.verdict != reduce::Verdict::reject) {
-      entry.reached = need_retrained(chip.facts.id, chip.planned_steps);
-      entry.outcome = constraint_.judge(entry.reached->test);
+      const Reached reached = need_reached(chip, plan.policy);
+      entry.reached = reached.point;
+      entry.outcome = constraint_.judge(reached.point.test);
+      entry.spent = spent(chip, reached.tried);
     }
     report.chips.push_back(std::move(entry));
+  }
+  if (plan.calibration) {
+    report.guarantee = GuaranteeCheck{*plan.calibration};
+    for (const ChipReport& chip : report.chips) {
+      if (chip.plan.calibrated || !chip.reached) continue;
+      ++report.guarantee->chips;
+      report.guarantee->met += constraint_.met(chip.reached->decision) ? 1 : 0;
+    }
   }
   return report;
 }
 
 void Campaign::add_policies(CampaignReport& report, const reduce::Plan& plan) const {
-  const auto rates = need_resilience();
   std::vector<double> chip_rates;
   for (const reduce::ChipPlan& chip : plan.chips) chip_rates.push_back(chip.facts.fault_rate);
   const auto cuts = reduce::strata(inputs_.config.characterize.fault_rates, chip_rates);
-  for (const Policy& policy : policies(rates)) {
+  for (const Policy& policy : policies(planning_data())) {
     std::vector<reduce::ChipResult> results;
-    for (const reduce::ChipPlan& chip : plan.chips) {
-      const reduce::ChipPlan decided = decide(chip.facts, rates, policy.config);
-      reduce::ChipResult result{chip.facts.fault_rate, decided.planned_steps, std::nullopt};
-      if (decided.verdict != reduce::Verdict::reject)
-        result.final = need_retrained(chip.facts.id, decided.planned_steps).test;
-      results.push_back(result);
-    }
     PolicyReport entry;
+    entry.seconds.emplace();
+    for (const reduce::ChipPlan& chip : plan.chips) {
+      const reduce::ChipPlan decided = policy.planner.decide(chip.facts);
+      Reached reached;
+      reduce::ChipResult result;
+      result.fault_rate = chip.facts.fault_rate;
+      if (decided.verdict != reduce::Verdict::reject) {
+        reached = need_reached(decided, policy.planner.policy());
+        result.final = reached.point.test;
+      }
+      const Arithmetic arithmetic = spent(decided, reached.tried);
+      result.steps = arithmetic.retraining;
+      result.repair_steps = arithmetic.repair.total();
+      result.check_steps = arithmetic.checks;
+      results.push_back(result);
+      const auto took = seconds(decided, reached);
+      if (took && entry.seconds)
+        *entry.seconds += *took;
+      else
+        entry.seconds.reset();
+    }
     entry.all = reduce::summarize_policy(policy.name, results, constraint_);
-    if (policy.config.name == configs::PolicyName::fixed)
-      entry.all.break_even_chips = reduce::break_even(
-          report.characterization_steps, report.policies[0].all.mean_steps, entry.all.mean_steps);
+    if (policy.planner.policy().name == configs::PolicyName::fixed)
+      entry.all.break_even_chips =
+          reduce::break_even(report.characterization.total() + report.shared_repair_steps,
+                             report.policies[0].all.mean_arithmetic(), entry.all.mean_arithmetic());
     for (const reduce::Stratum& cut : cuts)
       entry.strata.push_back(reduce::summarize_policy(policy.name, results, constraint_, cut));
+    entry.chips = std::move(results);
     report.policies.push_back(std::move(entry));
   }
 }
@@ -266,6 +298,8 @@ void Campaign::compare() {
   CampaignReport results = report(plan);
   add_policies(results, plan);
   common::write_file_atomic(folder_.compare(), compare_csv(results));
+  common::write_file_atomic(folder_.compare_plot(), compare_picture(results, constraint_));
+  common::write_file_atomic(folder_.timings(), timings_csv(results, phase_timings(folder_.root())));
   common::write_file_atomic(folder_.summary(), summary_yaml(results));
   say(compare_table(results, colours_));
 }

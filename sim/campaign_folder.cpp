@@ -2,22 +2,27 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <map>
+#include <string_view>
 #include <system_error>
 
 #include "common/csv.h"
 #include "common/files.h"
 #include "common/text.h"
 #include "sim/scales_file.h"
+#include "workloads/float_forward.h"
 #include "workloads/safetensors.h"
 
 namespace kintsugi::sim {
 namespace {
 
 using common::InputError;
-using Row = std::vector<std::optional<std::int64_t>>;  // empty cells are absent
+using Row = std::vector<std::optional<double>>;  // empty cells are absent
 
-// A table of integers with this header; nothing if it is not one.
+// A table of numbers with this header; nothing if it is not one.
 std::optional<std::vector<Row>> read_table(const std::filesystem::path& file, const std::string& header) {
   std::error_code code;
   if (!std::filesystem::exists(file, code)) return std::nullopt;
@@ -32,7 +37,7 @@ std::optional<std::vector<Row>> read_table(const std::filesystem::path& file, co
     if (rows[i].cells.size() != rows[0].cells.size()) return std::nullopt;
     Row row;
     for (const common::CsvCell& cell : rows[i].cells) {
-      row.push_back(common::parse_integer(cell.text));
+      row.push_back(common::parse_real(cell.text));
       if (!row.back() && !cell.text.empty()) return std::nullopt;
     }
     table.push_back(std::move(row));
@@ -40,16 +45,68 @@ std::optional<std::vector<Row>> read_table(const std::filesystem::path& file, co
   return table;
 }
 
-constexpr auto kCharacterizedHeader = "steps,correct,gained,lost";
+constexpr auto kCharacterizedHeader =
+    "steps,correct,gained,lost,loss,mapped_fault_rate,pruned_saliency,shared_repair_steps,mapping_steps,"
+    "compensation_steps,batch_norm_steps,steps_run";
+constexpr std::string_view kSlots = ".slot_of";
+
 constexpr auto kRetrainedHeader =
     "steps,decision_correct,decision_gained,decision_lost,test_correct,test_gained,test_lost,test_float_"
     "correct,"
     "test_fault_free_correct";
 
+// A count in a cell: whole, and no more than `most`.
+std::optional<std::int64_t> count_in(const std::optional<double>& value, double most = 9e15) {
+  if (!value || !(*value >= 0) || *value > most || std::floor(*value) != *value) return std::nullopt;
+  return static_cast<std::int64_t>(*value);
+}
+
 std::optional<reduce::Score> score_at(const Row& row, std::size_t column, std::int64_t images) {
-  for (std::size_t i = column; i < column + 3; ++i)
-    if (!row[i] || *row[i] < 0 || *row[i] > images) return std::nullopt;
-  return reduce::Score{images, *row[column], *row[column + 1], *row[column + 2]};
+  std::array<std::int64_t, 3> counts{};
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const auto value = count_in(row[column + i], static_cast<double>(images));
+    if (!value) return std::nullopt;
+    counts[i] = *value;
+  }
+  return reduce::Score{images, counts[0], counts[1], counts[2]};
+}
+
+std::string characterized_csv(const CharacterizedMap& map) {
+  using common::format_number;
+  std::string text = fmt::format("{}\n", kCharacterizedHeader);
+  for (std::size_t i = 0; i < map.points.size(); ++i) {
+    const CharacterizedPoint& p = map.points[i];
+    text += fmt::format("{},{},{},{},", p.steps, p.decision.correct, p.decision.gained, p.decision.lost);
+    text += i > 0 ? std::string(",,,,,,,\n")
+                  : fmt::format(
+                        "{},{},{},{},{},{},{},{}\n", format_number(map.predictors.loss),
+                        format_number(map.predictors.mapped_fault_rate),
+                        format_number(map.predictors.pruned_saliency), format_number(map.shared_repair_steps),
+                        format_number(map.repair_steps.mapping), format_number(map.repair_steps.compensation),
+                        format_number(map.repair_steps.batch_norm), map.steps_run);
+  }
+  return text;
+}
+
+std::optional<CharacterizedMap> characterized_of(const std::optional<std::vector<Row>>& table,
+                                                 std::int64_t images) {
+  if (!table || table->empty()) return std::nullopt;
+  CharacterizedMap map;
+  for (const Row& row : *table) {
+    const auto steps = count_in(row[0]);
+    const auto decision = score_at(row, 1, images);
+    if (!steps || !decision) return std::nullopt;
+    map.points.push_back({*steps, *decision});
+  }
+  const Row& first = table->front();
+  const auto run = count_in(first[11]);
+  if (!run || std::any_of(first.begin(), first.end(), [](const auto& cell) { return !cell; }))
+    return std::nullopt;
+  map.predictors = {*first[5], *first[6], *first[4]};
+  map.shared_repair_steps = *first[7];
+  map.repair_steps = {*first[8], *first[9], *first[10]};
+  map.steps_run = *run;
+  return map;
 }
 
 std::string cell(const std::optional<std::int64_t>& value) {
@@ -98,29 +155,69 @@ std::optional<Baseline> CampaignFolder::read_baseline(const std::string& set, st
   return std::nullopt;
 }
 
-void CampaignFolder::write_characterized(double fault_rate, int repeat,
-                                         std::span<const CharacterizedPoint> points) const {
-  std::string text = fmt::format("{}\n", kCharacterizedHeader);
-  for (const CharacterizedPoint& p : points)
-    text += fmt::format("{},{},{},{}\n", p.steps, p.decision.correct, p.decision.gained, p.decision.lost);
-  common::write_file_atomic(characterize_task(fault_rate, repeat), text);
+void CampaignFolder::write_characterized(double fault_rate, int repeat, const CharacterizedMap& map) const {
+  common::write_file_atomic(characterize_task(fault_rate, repeat), characterized_csv(map));
 }
 
-std::optional<std::vector<CharacterizedPoint>> CampaignFolder::read_characterized(double fault_rate,
-                                                                                  int repeat,
-                                                                                  std::int64_t images) const {
-  const auto table = read_table(characterize_task(fault_rate, repeat), kCharacterizedHeader);
-  if (!table) return std::nullopt;
-  std::vector<CharacterizedPoint> points;
-  for (const Row& row : *table) {
-    const auto decision = score_at(row, 1, images);
-    if (!row[0] || !decision) return std::nullopt;
-    points.push_back({*row[0], *decision});
+std::optional<CharacterizedMap> CampaignFolder::read_characterized(double fault_rate, int repeat,
+                                                                   std::int64_t images) const {
+  return characterized_of(read_table(characterize_task(fault_rate, repeat), kCharacterizedHeader), images);
+}
+
+void CampaignFolder::write_calibrated(const std::string& id, const CharacterizedMap& map) const {
+  common::write_file_atomic(calibrate_task(id), characterized_csv(map));
+}
+
+std::optional<CharacterizedMap> CampaignFolder::read_calibrated(const std::string& id,
+                                                                std::int64_t images) const {
+  return characterized_of(read_table(calibrate_task(id), kCharacterizedHeader), images);
+}
+
+void CampaignFolder::write_repaired(const std::string& id, const workloads::Network& network,
+                                    const RepairedNetwork& repaired) const {
+  workloads::SafeTensors file;
+  for (const auto& [name, tensor] : repaired.parameters) file.tensors[name] = tensor;
+  for (std::size_t s = 0; repaired.placement && s < network.stages.size(); ++s) {
+    const auto& slots = repaired.placement->stages[s].slot_of;
+    if (network.stages[s].on_chip())
+      file.tensors[network.stages[s].name + std::string(kSlots)] =
+          workloads::Tensor<std::int32_t>({std::ssize(slots)}, slots);
   }
-  return points;
+  workloads::write_safetensors(repaired_task(id), file);
+}
+
+std::optional<RepairedNetwork> CampaignFolder::read_repaired(const std::string& id,
+                                                             const workloads::Network& network) const {
+  const std::filesystem::path path = repaired_task(id);
+  std::error_code code;
+  if (!std::filesystem::exists(path, code)) return std::nullopt;
+  try {
+    RepairedNetwork repaired;
+    repaired.placement = workloads::read_placement(path, network);
+    for (auto& [name, tensor] : workloads::read_safetensors(path).tensors)
+      if (!name.ends_with(kSlots)) repaired.parameters[name] = std::get<workloads::Tensor<float>>(tensor);
+    workloads::check_parameters(
+        repaired.placement ? workloads::placed(network, *repaired.placement) : network, repaired.parameters,
+        path.string());
+    return repaired;
+  } catch (const InputError&) {
+  } catch (const std::bad_variant_access&) {
+  }
+  return std::nullopt;
+}
+
+void CampaignFolder::remove_repaired(const std::string& id) const {
+  std::error_code code;
+  std::filesystem::remove(repaired_task(id), code);
+}
+
+void CampaignFolder::remove_all_repaired() const {
+  std::error_code code;
+  std::filesystem::remove_all(root_ / "tasks" / "repaired", code);
 }
 
 void CampaignFolder::write_before(const reduce::ChipFacts& facts) const {
+  using common::format_number;
   std::string text = fmt::format(
       "quantity,value\nfaulty_pes,{}\nfault_rate,{}\nassumed_maskable,{}\nlive_faults,{}\ncorrect,{}\ngained,"
       "{}\n"
@@ -128,9 +225,17 @@ void CampaignFolder::write_before(const reduce::ChipFacts& facts) const {
       facts.faulty_pes, common::format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults,
       facts.before.correct, facts.before.gained, facts.before.lost);
   if (facts.repaired)
-    text += fmt::format("repaired_correct,{}\nrepaired_gained,{}\nrepaired_lost,{}\nrepair_steps,{}\n",
-                        facts.repaired->correct, facts.repaired->gained, facts.repaired->lost,
-                        common::format_number(facts.repair_steps));
+    text += fmt::format(
+        "repaired_correct,{}\nrepaired_gained,{}\nrepaired_lost,{}\nmapping_steps,{}\ncompensation_steps,{}\n"
+        "batch_norm_steps,{}\n",
+        facts.repaired->correct, facts.repaired->gained, facts.repaired->lost,
+        format_number(facts.repair_steps.mapping), format_number(facts.repair_steps.compensation),
+        format_number(facts.repair_steps.batch_norm));
+  if (facts.predictors)
+    text +=
+        fmt::format("predicting_mapped_fault_rate,{}\npredicting_pruned_saliency,{}\npredicting_loss,{}\n",
+                    format_number(facts.predictors->mapped_fault_rate),
+                    format_number(facts.predictors->pruned_saliency), format_number(facts.predictors->loss));
   for (const auto& [layer, rate] : facts.mapped_fault_rate)
     text +=
         fmt::format("{},{}\n", common::csv_cell("mapped_fault_rate:" + layer), common::format_number(rate));
@@ -167,11 +272,18 @@ std::optional<reduce::ChipFacts> CampaignFolder::read_before(const std::string& 
   facts.assumed_maskable = whole("assumed_maskable");
   facts.live_faults = whole("live_faults");
   facts.before = {images, whole("correct"), whole("gained"), whole("lost")};
-  if (values.contains("repaired_correct") && values.contains("repaired_gained") &&
-      values.contains("repaired_lost") && values.contains("repair_steps")) {
-    facts.repair_steps = values["repair_steps"];
+  const auto all = [&](std::initializer_list<const char*> names) {
+    return std::all_of(names.begin(), names.end(), [&](const char* name) { return values.contains(name); });
+  };
+  if (all({"repaired_correct", "repaired_gained", "repaired_lost", "mapping_steps", "compensation_steps",
+           "batch_norm_steps"})) {
+    facts.repair_steps = {values["mapping_steps"], values["compensation_steps"], values["batch_norm_steps"]};
     facts.repaired = {images, whole("repaired_correct"), whole("repaired_gained"), whole("repaired_lost")};
   }
+  if (!all({"predicting_mapped_fault_rate", "predicting_pruned_saliency", "predicting_loss"}))
+    return std::nullopt;
+  facts.predictors = reduce::Predictors{values["predicting_mapped_fault_rate"],
+                                        values["predicting_pruned_saliency"], values["predicting_loss"]};
   return facts;
 }
 
@@ -191,10 +303,11 @@ std::optional<std::vector<RetrainedPoint>> CampaignFolder::read_retrained(const 
   if (!table) return std::nullopt;
   std::vector<RetrainedPoint> points;
   for (const Row& row : *table) {
+    const auto steps = count_in(row[0]);
     const auto decision = score_at(row, 1, decision_images);
     const auto test = score_at(row, 4, test_images);
-    if (!row[0] || !decision || !test) return std::nullopt;
-    points.push_back({*row[0], *decision, *test, row[7], row[8]});
+    if (!steps || !decision || !test) return std::nullopt;
+    points.push_back({*steps, *decision, *test, count_in(row[7]), count_in(row[8])});
   }
   return points;
 }

@@ -16,6 +16,7 @@
 #include "training/reduce/constraint.h"
 #include "training/reduce/plan.h"
 #include "workloads/deployed.h"
+#include "workloads/placement.h"
 
 namespace kintsugi::sim {
 
@@ -26,6 +27,15 @@ struct CharacterizedPoint {
   std::int64_t steps = 0;
   reduce::Score decision;
 };
+// A map that is characterised, or a chip that calibrates: amount by amount, what was known of it before any
+// retraining, and what that cost.
+struct CharacterizedMap {
+  std::vector<CharacterizedPoint> points;  // the first at 0 steps
+  reduce::Predictors predictors;
+  reduce::RepairSteps repair_steps;
+  double shared_repair_steps = 0;  // of repairs: done once for all maps and chips
+  std::int64_t steps_run = 0;
+};
 struct RetrainedPoint {
   std::int64_t steps = 0;
   reduce::Score decision;
@@ -33,6 +43,12 @@ struct RetrainedPoint {
   // At the planned amount only: correct test images of the float weights, and in int8 on the fault-free chip.
   std::optional<std::int64_t> test_float_correct;
   std::optional<std::int64_t> test_fault_free_correct;
+};
+
+// A chip's network as repaired, to retrain from.
+struct RepairedNetwork {
+  workloads::Parameters parameters;
+  std::optional<workloads::Placement> placement;
 };
 
 // What the original weights do without faults.
@@ -55,6 +71,8 @@ class CampaignFolder {
   std::filesystem::path plan() const { return root_ / "plan.yaml"; }
   std::filesystem::path results() const { return root_ / "results.csv"; }
   std::filesystem::path compare() const { return root_ / "compare.csv"; }
+  std::filesystem::path timings() const { return root_ / "timings.csv"; }
+  std::filesystem::path compare_plot() const { return root_ / "compare.svg"; }
   std::filesystem::path summary() const { return root_ / "summary.yaml"; }
   std::filesystem::path chip(const std::string& id) const { return root_ / "chips" / id; }
 
@@ -63,6 +81,10 @@ class CampaignFolder {
     return task("baseline", set + ".safetensors");
   }
   std::filesystem::path characterize_task(double fault_rate, int repeat) const;
+  std::filesystem::path calibrate_task(const std::string& id) const { return task("calibrate", id + ".csv"); }
+  std::filesystem::path repaired_task(const std::string& id) const {
+    return task("repaired", id + ".safetensors");
+  }
   std::filesystem::path before_task(const std::string& id) const { return task("before", id + ".csv"); }
   std::filesystem::path retrain_task(const std::string& id) const { return task("retrain", id + ".csv"); }
 
@@ -72,9 +94,20 @@ class CampaignFolder {
   // Absent if there is no readable file for `images` images.
   std::optional<Baseline> read_baseline(const std::string& set, std::int64_t images) const;
 
-  void write_characterized(double fault_rate, int repeat, std::span<const CharacterizedPoint> points) const;
-  std::optional<std::vector<CharacterizedPoint>> read_characterized(double fault_rate, int repeat,
-                                                                    std::int64_t images) const;
+  void write_characterized(double fault_rate, int repeat, const CharacterizedMap& map) const;
+  std::optional<CharacterizedMap> read_characterized(double fault_rate, int repeat,
+                                                     std::int64_t images) const;
+  // The same of a chip that calibrates.
+  void write_calibrated(const std::string& id, const CharacterizedMap& map) const;
+  std::optional<CharacterizedMap> read_calibrated(const std::string& id, std::int64_t images) const;
+
+  // Only to save time: kept from planning to retraining, and made again if it is gone.
+  void write_repaired(const std::string& id, const workloads::Network& network,
+                      const RepairedNetwork& repaired) const;
+  std::optional<RepairedNetwork> read_repaired(const std::string& id,
+                                               const workloads::Network& network) const;
+  void remove_repaired(const std::string& id) const;
+  void remove_all_repaired() const;
 
   // Measurements of ChipFacts; id, fault map and its SHA-256 are the caller's.
   void write_before(const reduce::ChipFacts& facts) const;

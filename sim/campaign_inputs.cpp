@@ -3,12 +3,19 @@
 #include <fmt/format.h>
 #include <glob.h>
 
+#include <algorithm>
+#include <numeric>
 #include <set>
+#include <span>
 
+#include "common/random.h"
+#include "common/text.h"
 #include "faults/fault_map_io.h"
 #include "faults/lot_io.h"
 #include "faults/sampler.h"
 #include "sim/image_sets.h"
+#include "training/reduce/conformal.h"
+#include "training/repair/batch_norm_recalibration.h"
 #include "training/trainer.h"
 
 namespace kintsugi::sim {
@@ -16,8 +23,13 @@ namespace {
 
 using common::InputError;
 
-// Chips of the lot are numbered from 0; maps of the characterisation from here.
+// Chips of the lot are numbered from 0; maps of the characterisation, and chips to calibrate on, from here.
 constexpr std::uint64_t kCharacterizationMaps = std::uint64_t{1} << 32;
+constexpr std::uint64_t kCalibrationMaps = std::uint64_t{1} << 40;
+
+std::string percent(double share) {
+  return common::format_number(100 * share) + " %";
+}
 
 std::vector<std::filesystem::path> glob_files(const std::string& pattern) {
   glob_t found{};
@@ -29,12 +41,14 @@ std::vector<std::filesystem::path> glob_files(const std::string& pattern) {
   return files;
 }
 
+// Chips number `first` and on of the population.
 std::vector<faults::FaultMap> sample_chips(const configs::SampleChips& config,
-                                           const configs::ChipConfig& chip, std::uint64_t seed) {
+                                           const configs::ChipConfig& chip, std::uint64_t seed,
+                                           std::uint64_t first, int count) {
   std::vector<faults::FaultMap> maps;
-  for (int i = 0; i < config.count; ++i)
+  for (int i = 0; i < count; ++i)
     maps.push_back(
-        faults::sample(faults::chip_of_lot(config, chip.array, seed, static_cast<std::uint64_t>(i))));
+        faults::sample(faults::chip_of_lot(config, chip.array, seed, first + static_cast<std::uint64_t>(i))));
   return maps;
 }
 
@@ -63,7 +77,7 @@ std::vector<faults::FaultMap> read_maps(const configs::CampaignConfig& config, c
 std::vector<faults::FaultMap> load_chips(const configs::CampaignConfig& config,
                                          const configs::ChipConfig& chip, std::uint64_t seed) {
   if (const auto* sample = std::get_if<configs::SampleChips>(&config.chips))
-    return sample_chips(*sample, chip, seed);
+    return sample_chips(*sample, chip, seed, 0, sample->count);
   if (const auto* files = std::get_if<configs::FaultMapFiles>(&config.chips))
     return read_maps(config, files->pattern, chip);
   faults::LotFormat format;
@@ -71,6 +85,25 @@ std::vector<faults::FaultMap> load_chips(const configs::CampaignConfig& config,
   format.cols = chip.array.cols;
   format.accumulator_bits = chip.array.accumulator_bits;
   return faults::read_lot(std::get<configs::LotFile>(config.chips).path, format);
+}
+
+// Chips of the lot itself, chosen at random, in the lot's order.
+std::vector<faults::FaultMap> choose_chips(const std::vector<faults::FaultMap>& lot, int count,
+                                           std::uint64_t seed, const std::filesystem::path& file) {
+  if (static_cast<std::size_t>(count) >= lot.size())
+    throw InputError(
+        {file.string()},
+        fmt::format("'calibrate.chips' is {}, and the lot has {} chips; calibrate on fewer, so that "
+                    "some are left to check the guarantee on",
+                    count, lot.size()));
+  std::vector<std::size_t> order(lot.size());
+  std::iota(order.begin(), order.end(), 0);
+  common::RandomStream(seed, "calibration-chips").shuffle(std::span(order));
+  order.resize(static_cast<std::size_t>(count));
+  std::sort(order.begin(), order.end());
+  std::vector<faults::FaultMap> chosen;
+  for (const std::size_t i : order) chosen.push_back(lot[i]);
+  return chosen;
 }
 
 // A chip's id names its folder.
@@ -97,11 +130,17 @@ void check_config(const configs::CampaignConfig& config, const configs::ChipConf
   const auto problem = [&](const std::string& file, const std::string& text) {
     problems += fmt::format("{}{}: error: {}", problems.empty() ? "" : "\n", file, text);
   };
-  if (config.retrain.schedule.kind != configs::ScheduleKind::constant)
-    problem(
-        config.file.string(),
-        "'retrain.schedule' must be constant in a campaign, so that one retraining run passes through every "
-        "amount; remove it (the pretraining may have any schedule)");
+  if (config.calibration_chips) {
+    const training::reduce::Guarantee guarantee{config.policy.coverage, config.policy.confidence};
+    const std::int64_t least = training::reduce::least_calibration(guarantee);
+    if (*config.calibration_chips < least)
+      problem(
+          config.file.string(),
+          fmt::format(
+              "'calibrate.chips' is {}, and a guarantee for {} of the chips with confidence {} needs at "
+              "least {}; raise it, or lower 'policy.coverage' or 'policy.confidence'",
+              *config.calibration_chips, percent(guarantee.coverage), percent(guarantee.confidence), least));
+  }
   if (chip.timing)
     problem(chip.file.string(),
             "this chip has a 'timing' section, and Reduce plans for permanent faults only; remove it from "
@@ -133,9 +172,25 @@ CampaignInputs load_campaign(const std::filesystem::path& file, const configs::O
   check_config(config, inputs.chip);
   inputs.network_config = configs::read_network(config.network, overrides);
   inputs.network = workloads::build_network(inputs.network_config);
+  if (config.repair.batch_norm && !training::repair::has_batch_norm(inputs.network))
+    throw InputError(
+        {config.file.string()},
+        fmt::format("'repair.batch_norm' recalibrates batch-norm, and the network '{}' has none; "
+                    "remove it",
+                    inputs.network.name));
   inputs.chips = load_chips(config, inputs.chip, seed);
   check_ids(inputs.chips);
   for (const faults::FaultMap& map : inputs.chips) compile_for(inputs, map);  // refuses what cannot be run
+  if (config.calibration_chips) {
+    const auto* sample = std::get_if<configs::SampleChips>(&config.chips);
+    inputs.calibrates_on_lot = sample == nullptr;
+    inputs.calibration =
+        sample != nullptr
+            ? sample_chips(*sample, inputs.chip, seed, kCalibrationMaps, *config.calibration_chips)
+            : choose_chips(inputs.chips, *config.calibration_chips, seed, config.file);
+    for (std::size_t i = 0; sample != nullptr && i < inputs.calibration.size(); ++i)
+      inputs.calibration[i].chip = fmt::format("calibration-{:04}", i + 1);
+  }
 
   ImageSets sets = load_image_sets({config.file,
                                     config.dataset,

@@ -29,6 +29,10 @@ struct CampaignInputs {
   workloads::ImageSet test;
   bool test_is_cut = false;  // the data set was one pair of files, whose last sixth is the test set
   std::vector<faults::FaultMap> chips;
+  // Chips that a guarantee is calibrated on: more of the population that the lot is sampled from, or, of a
+  // lot that was measured, some of its own.
+  std::vector<faults::FaultMap> calibration;
+  bool calibrates_on_lot = false;
   std::uint64_t seed = 1;
 
   std::int64_t steps_per_epoch() const { return training.size() / config.retrain.batch; }

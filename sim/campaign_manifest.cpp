@@ -39,6 +39,34 @@ void add_repair(std::vector<ManifestEntry>& entries, const configs::RepairConfig
   entries.push_back({"repair.batch_norm", batch_norm});
 }
 
+constexpr const char* kPolicies[] = {"max", "mean", "fixed", "quantile", "adaptive"};
+
+// Likewise: only what the campaign asks for.
+void add_planning(std::vector<ManifestEntry>& entries, const configs::CampaignConfig& config) {
+  static constexpr const char* kPredictors[] = {"fault_rate", "mapped_fault_rate", "pruned_saliency", "loss"};
+  const configs::PolicyConfig& policy = config.policy;
+  if (!config.characterize.amounts.empty()) {
+    const auto& amounts = config.characterize.amounts;
+    entries.push_back({"characterize.amounts", number_list({amounts.begin(), amounts.end()})});
+  }
+  if (policy.predictor != configs::Predictor::fault_rate)
+    entries.push_back({"policy.predictor", kPredictors[static_cast<int>(policy.predictor)]});
+  if (policy.name == configs::PolicyName::adaptive)
+    entries.push_back(
+        {"policy.extend", policy.extend == configs::Extend::interval ? "interval" : "estimate"});
+  if (config.calibration_chips) {
+    entries.push_back({"calibrate.chips", fmt::format("{}", *config.calibration_chips)});
+    entries.push_back({"policy.coverage", common::format_number(policy.coverage)});
+    entries.push_back({"policy.confidence", common::format_number(policy.confidence)});
+  }
+  if (config.compare_policies) {
+    std::string names;
+    for (const configs::PolicyName name : *config.compare_policies)
+      names += fmt::format("{}{}", names.empty() ? "" : ", ", kPolicies[static_cast<int>(name)]);
+    entries.push_back({"compare.policies", names});
+  }
+}
+
 }  // namespace
 
 std::vector<ManifestEntry> manifest_of(const CampaignInputs& inputs) {
@@ -55,8 +83,8 @@ std::vector<ManifestEntry> manifest_of(const CampaignInputs& inputs) {
   entries.push_back({"retrain.forward", config.forward == configs::Forward::chip ? "chip" : "masked_float"});
   add_quantization(entries, config.quantization);
   if (config.repair.any()) add_repair(entries, config.repair);
-  static constexpr const char* kPolicies[] = {"max", "mean", "fixed"};
-  const std::vector<double> fixed_steps(config.compare_fixed_steps.begin(), config.compare_fixed_steps.end());
+  const std::vector<std::int64_t> fixed = config.compare_fixed_steps.value_or(std::vector<std::int64_t>());
+  const std::vector<double> fixed_steps(fixed.begin(), fixed.end());
   const std::vector<ManifestEntry> rest{
       {"constraint", training::reduce::Constraint(config.constraint).describe()},
       {"characterize.fault_rates", number_list(config.characterize.fault_rates)},
@@ -70,11 +98,13 @@ std::vector<ManifestEntry> manifest_of(const CampaignInputs& inputs) {
       {"chips.sha256", digest(inputs.chips)},
       {"policy.name", kPolicies[static_cast<int>(config.policy.name)]},
       {"policy.steps", fmt::format("{}", config.policy.steps)},
-      {"compare.fixed_steps", number_list(fixed_steps)},
+      {"compare.fixed_steps",
+       config.compare_fixed_steps && fixed_steps.empty() ? "none" : number_list(fixed_steps)},
   };
   entries.insert(entries.end(), rest.begin(), rest.end());
   if (config.characterize.maps == configs::CharacterizationMaps::like_chips)
     entries.push_back({"characterize.maps", "like_chips"});
+  add_planning(entries, config);
   return entries;
 }
 

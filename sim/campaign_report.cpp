@@ -28,14 +28,45 @@ std::string policy_yaml(const reduce::PolicyLine& line, std::int64_t steps_per_e
   return fmt::format(
       "    - {{policy: {}, chips_meeting: {}, of: {}, share_low: {:.4f}, share_high: {:.4f}, pass: {}, "
       "undecided: {}, "
-      "fail: {}, rejected: {}, total_steps: {}, mean_steps: {}, mean_epochs: {}{}}}\n",
+      "fail: {}, rejected: {}, total_steps: {}, mean_steps: {}, mean_epochs: {}, repair_steps: {:.1f}, "
+      "check_steps: {:.1f}, arithmetic_steps: {:.1f}{}}}\n",
       common::yaml_scalar(line.policy), line.met, line.chips, line.met_share.low, line.met_share.high,
       line.pass, line.undecided, line.fail, line.rejected, line.total_steps, format_number(line.mean_steps),
-      format_number(line.mean_steps / static_cast<double>(steps_per_epoch)),
+      format_number(line.mean_steps / static_cast<double>(steps_per_epoch)), line.repair_steps,
+      line.check_steps, line.arithmetic(),
       line.break_even_chips ? fmt::format(", break_even_chips: {}", *line.break_even_chips) : "");
 }
 
+std::string arithmetic_yaml(const Arithmetic& spent) {
+  return fmt::format(
+      "{{mapping: {:.1f}, compensation: {:.1f}, batch_norm: {:.1f}, checks: {:.1f}, retraining: {}, "
+      "total: {:.1f}}}",
+      spent.repair.mapping, spent.repair.compensation, spent.repair.batch_norm, spent.checks,
+      spent.retraining, spent.total());
+}
+
+std::string guarantee_yaml(const std::optional<GuaranteeCheck>& guarantee) {
+  if (!guarantee) return "";
+  const reduce::Interval share = reduce::wilson(guarantee->met, guarantee->chips);
+  return fmt::format(
+      "  guarantee:\n"
+      "    statement: {}\n"
+      "    # On the chips of this lot that were neither calibrated on nor rejected, decision images:\n"
+      "    checked: {{chips: {}, meeting: {}, share_low: {:.4f}, share_high: {:.4f}}}\n",
+      common::yaml_scalar(reduce::statement(guarantee->calibration)), guarantee->chips, guarantee->met,
+      share.low, share.high);
+}
+
 }  // namespace
+
+Arithmetic& Arithmetic::operator+=(const Arithmetic& other) {
+  repair.mapping += other.repair.mapping;
+  repair.compensation += other.repair.compensation;
+  repair.batch_norm += other.repair.batch_norm;
+  checks += other.checks;
+  retraining += other.retraining;
+  return *this;
+}
 
 std::string leak_column(const std::string& decided_on, bool header) {
   if (decided_on != "test") return "";
@@ -48,7 +79,7 @@ std::string results_csv(const CampaignReport& report) {
       "accuracy,"
       "test_accuracy_float,test_accuracy_fault_free,test_accuracy,test_change,test_change_low,test_change_"
       "high,"
-      "outcome" +
+      "outcome,mapping_steps,compensation_steps,batch_norm_steps,check_steps,arithmetic_steps" +
       leak_column(report.decided_on, true) + "\n";
   for (const ChipReport& chip : report.chips) {
     const reduce::ChipFacts& facts = chip.plan.facts;
@@ -59,7 +90,8 @@ std::string results_csv(const CampaignReport& report) {
     if (chip.reached) {
       const RetrainedPoint& point = *chip.reached;
       const reduce::Interval change = point.test.change();
-      text += fmt::format("{},{},{},{},{},{},{},{},", point.steps, format_number(point.decision.accuracy()),
+      text += fmt::format("{},{},{},{},{},{},{},{},", chip.spent.retraining,
+                          format_number(point.decision.accuracy()),
                           share_text(point.test_float_correct.value_or(0), point.test.images),
                           share_text(point.test_fault_free_correct.value_or(0), point.test.images),
                           format_number(point.test.accuracy()), format_number(change.estimate),
@@ -67,7 +99,10 @@ std::string results_csv(const CampaignReport& report) {
     } else {
       text += "0,,,,,,,,";
     }
-    text += reduce::to_string(chip.outcome) + leak_column(report.decided_on, false) + "\n";
+    const Arithmetic& spent = chip.spent;
+    text += fmt::format("{},{:.2f},{:.2f},{:.2f},{:.2f},{:.2f}{}\n", reduce::to_string(chip.outcome),
+                        spent.repair.mapping, spent.repair.compensation, spent.repair.batch_norm,
+                        spent.checks, spent.total(), leak_column(report.decided_on, false));
   }
   return text;
 }
@@ -76,20 +111,35 @@ std::string compare_csv(const CampaignReport& report) {
   std::string text =
       "policy,fault_rate_above,fault_rate_up_to,chips,chips_meeting,share_low,share_high,pass,undecided,fail,"
       "rejected,"
-      "total_steps,mean_steps,mean_epochs,break_even_chips" +
+      "total_steps,mean_steps,mean_epochs,break_even_chips,repair_steps,check_steps,arithmetic_steps" +
       leak_column(report.decided_on, true) + "\n";
   const auto line = [&](const reduce::PolicyLine& l) {
-    text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}{}\n", common::csv_cell(l.policy),
-                        optional_number(l.stratum.low), optional_number(l.stratum.high), l.chips, l.met,
-                        format_number(l.met_share.low), format_number(l.met_share.high), l.pass, l.undecided,
-                        l.fail, l.rejected, l.total_steps, format_number(l.mean_steps),
+    text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{:.1f},{:.1f},{:.1f}{}\n",
+                        common::csv_cell(l.policy), optional_number(l.stratum.low),
+                        optional_number(l.stratum.high), l.chips, l.met, format_number(l.met_share.low),
+                        format_number(l.met_share.high), l.pass, l.undecided, l.fail, l.rejected,
+                        l.total_steps, format_number(l.mean_steps),
                         format_number(l.mean_steps / static_cast<double>(report.steps_per_epoch)),
-                        l.break_even_chips ? fmt::format("{}", *l.break_even_chips) : "",
-                        leak_column(report.decided_on, false));
+                        l.break_even_chips ? fmt::format("{}", *l.break_even_chips) : "", l.repair_steps,
+                        l.check_steps, l.arithmetic(), leak_column(report.decided_on, false));
   };
   for (const PolicyReport& policy : report.policies) line(policy.all);
   for (const PolicyReport& policy : report.policies)
     for (const reduce::PolicyLine& stratum : policy.strata) line(stratum);
+  return text;
+}
+
+std::string timings_csv(const CampaignReport& report, const std::vector<PhaseTimes>& phases) {
+  std::string text = "of,stage,tasks,cpu_seconds,wall_seconds,count\n";
+  for (const PhaseTimes& phase : phases)
+    for (const auto& [stage, time] : phase.stages)
+      text += fmt::format("phase {},{},{},{:.3f},{:.3f},{}\n", phase.phase, stage, phase.tasks,
+                          time.seconds.cpu, time.seconds.wall, time.count);
+  for (const PolicyReport& policy : report.policies)
+    if (policy.seconds)
+      text +=
+          fmt::format("{},all,{},{:.3f},{:.3f},{}\n", common::csv_cell("policy " + policy.all.policy),
+                      policy.all.chips, policy.seconds->cpu, policy.seconds->wall, policy.all.total_steps);
   return text;
 }
 
@@ -105,13 +155,13 @@ std::string resilience_csv(const std::vector<reduce::RateResilience>& rates, con
 std::string summary_yaml(const CampaignReport& report) {
   std::int64_t verdicts[4] = {0, 0, 0, 0};
   std::int64_t outcomes[4] = {0, 0, 0, 0};
-  double repair_steps = 0;
+  Arithmetic spent;
   std::int64_t planned = 0, faulty = 0, assumed = 0, live = 0;
   for (const ChipReport& chip : report.chips) {
     ++verdicts[static_cast<int>(chip.plan.verdict)];
     ++outcomes[static_cast<int>(chip.outcome)];
     planned += chip.plan.planned_steps;
-    repair_steps += chip.plan.facts.repair_steps;
+    spent += chip.spent;
     faulty += chip.plan.facts.faulty_pes;
     assumed += chip.plan.facts.assumed_maskable;
     live += chip.plan.facts.live_faults;
@@ -131,6 +181,11 @@ std::string summary_yaml(const CampaignReport& report) {
       "  planned_steps: {}\n"
       "  repair_steps: {:.1f}  # the arithmetic of all repairs, in steps of retraining\n"
       "  characterization_steps: {}\n"
+      "  arithmetic:  # in steps of retraining: multiply-adds / those of one SGD step\n"
+      "    characterization: {}\n"
+      "    shared_repair: {:.1f}  # what repairs of all maps and chips have in common, counted once\n"
+      "{}"
+      "    chips: {}\n"
       "  steps_per_epoch: {}\n"
       "  assumed_maskable: {}  # faults of unknown nature, taken to be hidden by the bypass, of {} faulty "
       "PEs\n"
@@ -145,9 +200,14 @@ std::string summary_yaml(const CampaignReport& report) {
       report.chips.size(), verdicts[0], verdicts[1], verdicts[2], verdicts[3],
       outcomes[static_cast<int>(Outcome::pass)], outcomes[static_cast<int>(Outcome::undecided)],
       outcomes[static_cast<int>(Outcome::fail)], outcomes[static_cast<int>(Outcome::rejected)], planned,
-      repair_steps, report.characterization_steps, report.steps_per_epoch, assumed, faulty, live,
+      spent.repair.total(), report.characterization.retraining, arithmetic_yaml(report.characterization),
+      report.shared_repair_steps,
+      report.calibration_chips > 0 ? fmt::format("    calibration: {}\n", arithmetic_yaml(report.calibration))
+                                   : "",
+      arithmetic_yaml(spent), report.steps_per_epoch, assumed, faulty, live,
       report.escapes == 0 ? std::string("\"assumed 100 %\"")
                           : fmt::format("\"{} faults escaped the test\"", report.escapes));
+  text += guarantee_yaml(report.guarantee);
   if (!report.policies.empty()) text += "  compare:\n";
   for (const PolicyReport& policy : report.policies) text += policy_yaml(policy.all, report.steps_per_epoch);
   return text;

@@ -70,6 +70,15 @@ std::string stratum_name(const reduce::Stratum& stratum) {
   return fmt::format("{:.4g}–{:.4g} %", 100 * *stratum.low, 100 * *stratum.high);
 }
 
+std::string guarantee_text(const GuaranteeCheck& guarantee) {
+  const reduce::Interval share = reduce::wilson(guarantee.met, guarantee.chips);
+  return fmt::format(
+      "Guarantee: {}.\nChecked on {} chips that it was not calibrated on: {} meet it ({:.0f} ... {:.0f} "
+      "%).\n",
+      reduce::statement(guarantee.calibration), guarantee.chips, guarantee.met, 100 * share.low,
+      100 * share.high);
+}
+
 }  // namespace
 
 std::string resilience_table(const std::vector<reduce::RateResilience>& rates, const std::string& decided_on,
@@ -141,7 +150,7 @@ std::string chips_table(const CampaignReport& report, bool colours) {
                {bare_percent(facts.before.accuracy())},
                {reduce::to_string(chip.plan.verdict), tone_of(chip.plan.verdict)},
                {fmt::format("{}", chip.plan.planned_steps)},
-               {fmt::format("{}", kept ? chip.reached->steps : 0)},
+               {fmt::format("{}", chip.spent.retraining)},
                {kept ? bare_percent(chip.reached->decision.accuracy()) : "-"},
                {kept ? bare_percent(chip.reached->test.accuracy()) : "-"},
                {kept ? change_text(chip.reached->test.change()) : "-"},
@@ -184,25 +193,25 @@ std::string compare_table(const CampaignReport& report, bool colours) {
   table.column("policy", Align::left);
   table.column("chips\nmeeting it");
   table.column("share\n95 % interval");
-  table.column("pass");
-  table.column("undecided");
-  table.column("fail");
-  table.column("rejected");
+  table.column("pass/undecided/\nfail/rejected");
   table.column("steps\ntotal");
   table.column("steps\na chip");
+  table.column("arithmetic\na chip");
+  table.column("CPU s\na chip");
   table.column("max pays\noff from");
   for (const PolicyReport& policy : report.policies) {
     const reduce::PolicyLine& l = policy.all;
     const bool fixed = l.policy.starts_with("fixed");
+    const auto chips = static_cast<double>(std::max<std::int64_t>(1, l.chips));
     table.row({{l.policy},
                {fmt::format("{} of {}", l.met, l.chips)},
                {fmt::format("{:.0f} ... {:.0f} %", 100 * l.met_share.low, 100 * l.met_share.high)},
-               {fmt::format("{}", l.pass), Tone::good},
-               {fmt::format("{}", l.undecided), Tone::doubtful},
-               {fmt::format("{}", l.fail), l.fail > 0 ? Tone::bad : Tone::plain},
-               {fmt::format("{}", l.rejected), Tone::dim},
+               {fmt::format("{}/{}/{}/{}", l.pass, l.undecided, l.fail, l.rejected),
+                l.fail > 0 ? Tone::bad : Tone::plain},
                {fmt::format("{}", l.total_steps)},
                {fmt::format("{:.1f}", l.mean_steps)},
+               {fmt::format("{:.1f}", l.mean_arithmetic())},
+               {policy.seconds ? fmt::format("{:.2f}", policy.seconds->cpu / chips) : "?"},
                {!fixed               ? ""
                 : l.break_even_chips ? fmt::format("{} chips", *l.break_even_chips)
                                      : "never"}});
@@ -211,9 +220,16 @@ std::string compare_table(const CampaignReport& report, bool colours) {
                                  decided_note(report.decided_on)) +
                      table.render(colours);
   text += fmt::format(
-      "\nCharacterisation cost {} steps, once; from the number of chips on the right, policy max has earned\n"
-      "them back against retraining every chip by that fixed amount.\n",
-      report.characterization_steps);
+      "\nSteps: of retraining. Arithmetic: with repairs and checks on decision images, in steps.\n"
+      "Characterisation cost {} steps ({:.0f} with its repairs and checks), once; from the number of chips "
+      "on the\n"
+      "right, policy max has earned that back against retraining every chip by that fixed amount.\n",
+      report.characterization.retraining, report.characterization.total() + report.shared_repair_steps);
+  if (report.calibration_chips > 0)
+    text +=
+        fmt::format("Calibration of policy quantile cost {} steps ({:.0f} with repairs and checks), once.\n",
+                    report.calibration.retraining, report.calibration.total());
+  if (report.guarantee) text += guarantee_text(*report.guarantee);
   if (report.policies.empty() || report.policies[0].strata.size() < 2) return text;
 
   TextTable strata;

@@ -20,6 +20,10 @@ reduce::BenchInputs bench_inputs(const CampaignInputs& inputs) {
           inputs.config.forward, inputs.seed,     inputs.config.repair};
 }
 
+void add(StageTimes& times, const char* stage, const common::Seconds& seconds, std::int64_t count = 1) {
+  times[stage] += StageTime{seconds, count};
+}
+
 }  // namespace
 
 CampaignWorker::CampaignWorker(const CampaignInputs& inputs, const CampaignFolder& folder, int threads)
@@ -63,24 +67,74 @@ void CampaignWorker::baseline(const std::string& set, const workloads::ImageSet&
   folder_.write_baseline(set, result);
 }
 
-void CampaignWorker::characterize(std::size_t rate_index, int repeat, const ReportSteps& progress) {
-  const configs::CharacterizeConfig& config = inputs_.config.characterize;
-  const double rate = config.fault_rates[rate_index];
-  bench_.insert_chip(compile_for(inputs_, characterization_map(inputs_, rate_index, repeat)));
-  std::vector<std::int64_t> marks;
-  for (std::int64_t steps = 0; steps <= config.max_steps; steps += config.evaluate_every_steps)
-    marks.push_back(steps);
+workloads::Parameters CampaignWorker::repaired(StageTimes& times) {
+  workloads::Parameters parameters = bench_.repair(weights_, scales());
+  const configs::RepairConfig& config = inputs_.config.repair;
+  if (config.any()) add(times, "shared_repair", bench_.repair_seconds().shared);
+  if (config.mapping) add(times, "mapping", bench_.repair_seconds().mapping);
+  if (config.compensation) add(times, "compensation", bench_.repair_seconds().compensation);
+  if (config.batch_norm) add(times, "batch_norm", bench_.repair_seconds().batch_norm);
+  return parameters;
+}
+
+reduce::Score CampaignWorker::check(const workloads::Parameters& parameters, StageTimes& times,
+                                    double* loss) {
   const reduce::Correct& baseline = baseline_of("decision", inputs_.decision);
-  std::vector<CharacterizedPoint> points;
-  bench_.retrain(
-      bench_.repair(weights_, scales()), scales(),
-      fmt::format("characterize/{}/{}", common::format_number(rate), repeat), marks,
+  const common::Stopwatch watch;
+  const auto deployed = bench_.deploy(parameters, scales());
+  const reduce::Score score = reduce::score(bench_.measure(deployed, inputs_.decision, loss), baseline);
+  add(times, "checks", watch.elapsed());
+  return score;
+}
+
+CharacterizedMap CampaignWorker::characterized(const std::string& stream, const ReportSteps& progress,
+                                               StageTimes& times,
+                                               const std::function<bool(const reduce::Score&)>& needs_run) {
+  CharacterizedMap map;
+  const workloads::Parameters start = repaired(times);
+  map.repair_steps = bench_.repair_steps();
+  // Not of a map without faults: what this worker did before must not show.
+  if (map.repair_steps.total() > 0) map.shared_repair_steps = bench_.shared_repair_steps();
+  map.predictors = bench_.pruned(weights_);
+  bool run = true;
+  const reduce::NextMark amounts = reduce::each_of(inputs_.config.characterize.evaluated());
+  const common::Stopwatch watch;
+  common::Seconds checks;
+  map.steps_run = bench_.retrain(
+      start, scales(), stream, [&] { return run ? amounts() : std::nullopt; },
       [&](std::int64_t steps, const workloads::Parameters& parameters) {
-        const auto deployed = bench_.deploy(parameters, scales());
-        points.push_back({steps, reduce::score(bench_.measure(deployed, inputs_.decision), baseline)});
+        const common::Stopwatch pause;
+        map.points.push_back({steps, check(parameters, times, steps == 0 ? &map.predictors.loss : nullptr)});
+        if (steps == 0) run = needs_run(map.points.back().decision);
+        checks += pause.elapsed();
       },
       progress);
-  folder_.write_characterized(rate, repeat, points);
+  add(times, "retraining", watch.elapsed() - checks, map.steps_run);
+  return map;
+}
+
+void CampaignWorker::characterize(std::size_t rate_index, int repeat, const ReportSteps& progress) {
+  const double rate = inputs_.config.characterize.fault_rates[rate_index];
+  bench_.insert_chip(compile_for(inputs_, characterization_map(inputs_, rate_index, repeat)));
+  StageTimes times;
+  const CharacterizedMap map =
+      characterized(fmt::format("characterize/{}/{}", common::format_number(rate), repeat), progress, times,
+                    [](const reduce::Score&) { return true; });
+  write_timings(folder_.root(), "characterize",
+                fmt::format("rate_{}_repeat_{}", common::format_number(rate), repeat), times);
+  folder_.write_characterized(rate, repeat, map);
+}
+
+void CampaignWorker::calibrate(const faults::FaultMap& map, const ReportSteps& progress) {
+  const reduce::Constraint constraint(inputs_.config.constraint);
+  bench_.insert_chip(compile_for(inputs_, map));
+  StageTimes times;
+  // A chip that is delivered without retraining needs none, whatever is planned.
+  const CharacterizedMap result = characterized(
+      "calibrate/" + map.chip, progress, times,
+      [&](const reduce::Score& start) { return constraint.judge(start) != reduce::Outcome::pass; });
+  write_timings(folder_.root(), "calibrate", map.chip, times);
+  folder_.write_calibrated(map.chip, result);
 }
 
 void CampaignWorker::before(const faults::FaultMap& map) {
@@ -95,50 +149,86 @@ void CampaignWorker::before(const faults::FaultMap& map) {
   for (const workloads::Stage& stage : inputs_.network.stages)
     facts.mapped_fault_rate.emplace_back(stage.name,
                                          workloads::mapped_fault_rate(stage, faults, inputs_.chip));
-  const auto deployed = bench_.deploy(weights_, scales());
-  facts.before =
-      reduce::score(bench_.measure(deployed, inputs_.decision), baseline_of("decision", inputs_.decision));
+  StageTimes times;
+  double loss = 0;
+  facts.before = check(weights_, times, &loss);
   if (inputs_.config.repair.any()) {
-    const workloads::Parameters repaired = bench_.repair(weights_, scales());
-    facts.repaired = reduce::score(bench_.measure(bench_.deploy(repaired, scales()), inputs_.decision),
-                                   baseline_of("decision", inputs_.decision));
-    facts.repair_steps = bench_.repair_multiply_adds() / bench_.step_multiply_adds();
+    const workloads::Parameters parameters = repaired(times);
+    facts.repaired = check(parameters, times, &loss);
+    facts.repair_steps = bench_.repair_steps();
+    RepairedNetwork keep{parameters, std::nullopt};
+    if (bench_.placement() != nullptr) keep.placement = *bench_.placement();
+    folder_.write_repaired(map.chip, inputs_.network, keep);
   }
+  facts.predictors = bench_.pruned(weights_);
+  facts.predictors->loss = loss;
+  write_timings(folder_.root(), "before", map.chip, times);
   folder_.write_before(facts);
 }
 
-void CampaignWorker::retrain(const faults::FaultMap& map, const std::vector<std::int64_t>& marks,
-                             std::optional<std::int64_t> planned, bool repair, const ReportSteps& progress) {
+void CampaignWorker::retrain(const faults::FaultMap& map, const RetrainJob& job,
+                             const ReportSteps& progress) {
   bench_.insert_chip(compile_for(inputs_, map));
-  const workloads::Parameters start = repair ? bench_.repair(weights_, scales()) : weights_;
-  const reduce::Correct& decision = baseline_of("decision", inputs_.decision);
+  StageTimes times;
+  workloads::Parameters start = weights_;
+  if (job.repair && inputs_.config.repair.any()) {
+    auto kept = folder_.read_repaired(map.chip, inputs_.network);
+    if (kept) {
+      if (kept->placement) bench_.place_channels(*kept->placement);
+      start = std::move(kept->parameters);
+    } else {
+      start = repaired(times);
+    }
+  }
+  const reduce::Constraint constraint(inputs_.config.constraint);
   const reduce::Correct& test = baseline_of("test", inputs_.test);
   std::vector<RetrainedPoint> points;
+  const reduce::ScoreAt score_at = [&](std::int64_t steps) -> const reduce::Score* {
+    const auto found = std::find_if(points.begin(), points.end(),
+                                    [&](const RetrainedPoint& point) { return point.steps == steps; });
+    return found == points.end() ? nullptr : &found->decision;
+  };
+  const auto delivered = [&](std::int64_t steps) {
+    if (!job.deliver) return false;
+    if (job.planned) return *job.planned == steps;
+    const reduce::Climb climb = reduce::climb(job.wanted.ladders.front(), score_at, constraint);
+    return !climb.missing && climb.reached == steps;
+  };
   // An older plan's result must not vouch for the weights that are written now.
   std::filesystem::remove(folder_.retrain_task(map.chip));
-  bench_.retrain(
-      start, scales(), "retrain/" + map.chip, marks,
+  const common::Stopwatch watch;
+  common::Seconds elsewhere;
+  const std::int64_t steps_run = bench_.retrain(
+      start, scales(), "retrain/" + map.chip,
+      [&] { return reduce::next_amount(job.wanted, score_at, constraint); },
       [&](std::int64_t steps, const workloads::Parameters& parameters) {
-        const auto deployed = bench_.deploy(parameters, scales());
+        const common::Stopwatch pause;
         RetrainedPoint point;
         point.steps = steps;
+        if (!inputs_.config.leak_as_published) point.decision = check(parameters, times);
+        const common::Stopwatch experiment;
+        const auto deployed = bench_.deploy(parameters, scales());
         point.test = reduce::score(bench_.measure(deployed, inputs_.test), test);
-        point.decision = inputs_.config.leak_as_published
-                             ? point.test
-                             : reduce::score(bench_.measure(deployed, inputs_.decision), decision);
-        if (planned && *planned == steps) {
-          point.test_float_correct = reduce::count(bench_.measure_float(parameters, inputs_.test));
-          point.test_fault_free_correct = reduce::count(bench_.measure_fault_free(deployed, inputs_.test));
+        if (inputs_.config.leak_as_published) point.decision = point.test;
+        points.push_back(point);
+        if (delivered(steps)) {
+          points.back().test_float_correct = reduce::count(bench_.measure_float(parameters, inputs_.test));
+          points.back().test_fault_free_correct =
+              reduce::count(bench_.measure_fault_free(deployed, inputs_.test));
           const std::filesystem::path chip = folder_.chip(map.chip);
           workloads::write_parameters(chip / "weights.safetensors", bench_.as_written(parameters));
           workloads::write_deployed(chip / "deployed.safetensors", bench_.network(), deployed,
                                     bench_.placement());
         }
-        points.push_back(point);
+        add(times, inputs_.config.leak_as_published ? "checks" : "experiment", experiment.elapsed());
+        elsewhere += pause.elapsed();
       },
       progress);
+  add(times, "retraining", watch.elapsed() - elsewhere, steps_run);
+  write_timings(folder_.root(), "retrain", map.chip, times);
   // Last: its presence says that the weights are there too.
   folder_.write_retrained(map.chip, points);
+  folder_.remove_repaired(map.chip);
 }
 
 }  // namespace kintsugi::sim

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -10,11 +11,21 @@
 #include "common/thread_pool.h"
 #include "sim/campaign_folder.h"
 #include "sim/campaign_inputs.h"
+#include "sim/campaign_timings.h"
 #include "sim/pretraining.h"
+#include "training/reduce/adaptive.h"
 #include "training/reduce/chip_bench.h"
 #include "workloads/tensor.h"
 
 namespace kintsugi::sim {
+
+// What is done for one chip after planning.
+struct RetrainJob {
+  reduce::Wanted wanted;
+  bool deliver = true;                  // write the chip's weights (a rejected chip has none) …
+  std::optional<std::int64_t> planned;  // … of this amount; absent: of where the first ladder ends
+  bool repair = false;                  // first, as the campaign says
+};
 
 class CampaignWorker {
  public:
@@ -25,15 +36,22 @@ class CampaignWorker {
   void baseline(const std::string& set, const workloads::ImageSet& images);
   void characterize(std::size_t rate_index, int repeat, const ReportSteps& progress);
   void before(const faults::FaultMap& map);
-  // Evaluates at every mark; at `planned` (absent: rejected) also writes the chip's weights. `repair`: first,
-  // as the campaign says.
-  void retrain(const faults::FaultMap& map, const std::vector<std::int64_t>& marks,
-               std::optional<std::int64_t> planned, bool repair, const ReportSteps& progress);
+  // A chip that calibrates: as characterize(), for its own map.
+  void calibrate(const faults::FaultMap& map, const ReportSteps& progress);
+  void retrain(const faults::FaultMap& map, const RetrainJob& job, const ReportSteps& progress);
 
  private:
   // Baselines are read when first needed: those of the test set exist for retraining only.
   const reduce::Correct& baseline_of(const std::string& set, const workloads::ImageSet& images);
   const workloads::ActivationScales& scales();
+  // Repairs the inserted chip as the campaign says.
+  workloads::Parameters repaired(StageTimes& times);
+  // Accuracy on the decision images.
+  reduce::Score check(const workloads::Parameters& parameters, StageTimes& times, double* loss = nullptr);
+  // The inserted chip, amount by amount. `needs_run`: told the score before any retraining, says whether the
+  // amounts after 0 are asked for.
+  CharacterizedMap characterized(const std::string& stream, const ReportSteps& progress, StageTimes& times,
+                                 const std::function<bool(const reduce::Score&)>& needs_run);
 
   const CampaignInputs& inputs_;
   const CampaignFolder& folder_;

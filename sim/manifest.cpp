@@ -90,7 +90,7 @@ void add_sgd(std::vector<ManifestEntry>& entries, const std::string& prefix, con
   entries.push_back({prefix + ".weight_decay", format_number(sgd.weight_decay)});
   entries.push_back({prefix + ".augment", sgd.augment ? "true" : "false"});
   if (sgd.backward == configs::Backward::bf16) entries.push_back({prefix + ".backward", "bf16"});
-  static constexpr const char* kKinds[] = {"constant", "step", "cosine"};
+  static constexpr const char* kKinds[] = {"constant", "step", "cosine", "linear"};
   std::string schedule = kKinds[static_cast<int>(sgd.schedule.kind)];
   if (sgd.schedule.kind == configs::ScheduleKind::step)
     schedule += fmt::format(" at {} times {}", number_list(sgd.schedule.milestones),

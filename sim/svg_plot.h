@@ -55,6 +55,9 @@ struct StackedBars {
 std::string svg(const LineChart& chart);
 std::string svg(const StackedBars& chart);
 
+// Pictures made by these functions side by side, row by row, in one document.
+std::string svg_grid(const std::vector<std::string>& pictures, int columns);
+
 // Round numbers that span [low, high], about `wanted` of them: 0, 0.2, 0.4, …
 std::vector<double> axis_ticks(double low, double high, int wanted);
 

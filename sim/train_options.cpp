@@ -40,7 +40,7 @@ void add_options(OptionParser& parser) {
       ("learning-rate", text("X"), "default 0.05")                                                        //
       ("momentum", text("X"), "default 0.9")                                                              //
       ("weight-decay", text("X"), "default 0.0005")                                                       //
-      ("schedule", text("WORD"), "of the learning rate: constant, step or cosine (default)")              //
+      ("schedule", text("WORD"), "of the learning rate: constant, step, linear or cosine (default)")      //
       ("milestones", text("X,X"),
        "for step: shares of the run after which the rate falls (default 0.5,0.75)")                //
       ("gamma", text("X"), "for step: factor at each milestone (default 0.1)")                     //
@@ -164,9 +164,12 @@ void read_sgd(const Reader& read, TrainOptions& options) {
   sgd.momentum = read.real("momentum", 0, 1, 0.9);
   sgd.weight_decay = read.real("weight-decay", 0, 1, 5e-4);
   using Kind = configs::ScheduleKind;
-  sgd.schedule.kind = read.choice<Kind>(
-      "schedule", {{"constant", Kind::constant}, {"step", Kind::step}, {"cosine", Kind::cosine}},
-      Kind::cosine);
+  sgd.schedule.kind = read.choice<Kind>("schedule",
+                                        {{"constant", Kind::constant},
+                                         {"step", Kind::step},
+                                         {"cosine", Kind::cosine},
+                                         {"linear", Kind::linear}},
+                                        Kind::cosine);
   for (const char* name : {"milestones", "gamma"}) {
     if (read.has(name) && sgd.schedule.kind != Kind::step)
       fail(fmt::format("--{} goes with --schedule step", name));

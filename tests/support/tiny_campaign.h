@@ -23,11 +23,16 @@ inline constexpr const char* kTinyMlp = R"(network:
   loss: softmax_cross_entropy
 )";
 
-// Every file of a finished campaign but the lock, by its path in the folder.
+// Seconds are not the same from run to run.
+inline bool is_timing(const std::filesystem::path& file) {
+  return file.filename() == "timings.csv" || file.string().find("/tasks/timings/") != std::string::npos;
+}
+
+// Every file of a finished campaign but the lock and its timings, by its path in the folder.
 inline std::map<std::string, std::string> campaign_bytes(const std::filesystem::path& folder) {
   std::map<std::string, std::string> files;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
-    if (entry.is_regular_file() && entry.path().filename() != ".lock")
+    if (entry.is_regular_file() && entry.path().filename() != ".lock" && !is_timing(entry.path()))
       files[std::filesystem::relative(entry.path(), folder).string()] = common::read_file(entry.path());
   return files;
 }

@@ -32,15 +32,21 @@ Plan example() {
                 {{"fc1", 0.01}, {"features.0", 0}},
                 {5000, 4300, 20, 151},
                 std::nullopt,
-                0};
+                {},
+                Predictors{0.0125, 0.0075, 0.375}};
   chip.verdict = Verdict::retrain;
   chip.planned_steps = 100;
   chip.planned_epochs = 100.0 / 429;
+  chip.predicted = Interval{0.8825, 0.88, 0.885};
+  chip.calibrated = true;
   chip.reason = "a \"quoted\" reason: with, everything # in it";
   plan.chips.push_back(chip);
   chip.facts.id = "repaired";
   chip.facts.repaired = Score{5000, 4420, 30, 41};
-  chip.facts.repair_steps = 36.5;
+  chip.facts.repair_steps = {4.5, 30, 2};
+  chip.facts.predictors.reset();
+  chip.predicted.reset();
+  chip.calibrated = false;
   chip.verdict = Verdict::repair;
   chip.planned_steps = 0;
   plan.chips.push_back(chip);
@@ -78,10 +84,37 @@ TEST_F(PlanFile, ReadsBackTheSame) {
   EXPECT_EQ(back.chips[0].planned_steps, 100);
   EXPECT_EQ(back.chips[1].verdict, Verdict::repair);
   EXPECT_EQ(back.chips[1].facts.repaired, plan.chips[1].facts.repaired);
-  EXPECT_EQ(back.chips[1].facts.repair_steps, 36.5);
+  EXPECT_EQ(back.chips[1].facts.repair_steps, (RepairSteps{4.5, 30, 2}));
+  EXPECT_EQ(back.chips[0].facts.predictors, plan.chips[0].facts.predictors);
+  EXPECT_EQ(back.chips[1].facts.predictors, std::nullopt);
+  ASSERT_TRUE(back.chips[0].predicted.has_value());
+  EXPECT_EQ(back.chips[0].predicted->low, 0.88);
+  EXPECT_TRUE(back.chips[0].calibrated);
+  EXPECT_FALSE(back.chips[1].calibrated);
   EXPECT_EQ(back.chips[2].facts.id, "yes");
   EXPECT_EQ(back.chips[2].facts.repaired, std::nullopt);
   EXPECT_EQ(back.chips[2].verdict, Verdict::reject);
+}
+
+TEST_F(PlanFile, KeepsPolicyAndGuarantee) {
+  using enum configs::PolicyName;
+  for (const configs::PolicyName name : {max, mean, fixed, quantile, adaptive})
+    for (const configs::Predictor predictor :
+         {configs::Predictor::fault_rate, configs::Predictor::pruned_saliency, configs::Predictor::loss}) {
+      Plan plan = example();
+      plan.policy = {name, name == fixed ? 7 : 0, predictor, 0.9, 0.8, configs::Extend::interval};
+      if (name == quantile) plan.calibration = Calibration{{0.9, 0.8}, "lot", 41, 2, 1, -15};
+      const Plan back = read_plan(write(plan_yaml(plan)));
+      EXPECT_EQ(plan_yaml(back), plan_yaml(plan));
+      EXPECT_EQ(back.policy.name, name);
+      EXPECT_EQ(back.policy.predictor, predictor);
+      EXPECT_EQ(back.calibration.has_value(), name == quantile);
+      if (!back.calibration) continue;
+      EXPECT_EQ(back.policy.coverage, 0.9);
+      EXPECT_EQ(back.calibration->bound, -15);
+      EXPECT_EQ(back.calibration->chips, 41);
+      EXPECT_EQ(back.calibration->source, "lot");
+    }
 }
 
 TEST_F(PlanFile, RefusesStepsThatDoNotFitTheVerdict) {

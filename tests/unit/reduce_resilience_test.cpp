@@ -131,7 +131,7 @@ ChipFacts chip(double fault_rate, std::int64_t gained, std::int64_t lost) {
 ChipPlan decide(const ChipFacts& facts, const Envelope& envelope, PolicyName name = PolicyName::max) {
   configs::ConstraintConfig config;
   config.accuracy_drop = 0.01;
-  return decide_chip(facts, envelope, Constraint(config), name, 25, 40);
+  return decide_chip(facts, envelope, Constraint(config), {policy(name), {0, 25, 50, 75, 100}, 40});
 }
 
 TEST(DecideChip, ShipsRetrainsRejects) {

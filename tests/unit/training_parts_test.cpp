@@ -39,6 +39,12 @@ TEST(LearningRate, FollowsItsSchedule) {
   EXPECT_NEAR(training::learning_rate(sgd, 45, 90), 0.1, 1e-12);
   EXPECT_NEAR(training::learning_rate(sgd, 90, 90), 0, 1e-12);
   EXPECT_NEAR(training::learning_rate(sgd, 900, 90), 0, 1e-12);
+
+  sgd.schedule.kind = configs::ScheduleKind::linear;
+  EXPECT_DOUBLE_EQ(training::learning_rate(sgd, 0, 50), 0.2);
+  EXPECT_DOUBLE_EQ(training::learning_rate(sgd, 10, 50), 0.16);
+  EXPECT_DOUBLE_EQ(training::learning_rate(sgd, 49, 50), 0.004);  // the last step still moves
+  EXPECT_DOUBLE_EQ(training::learning_rate(sgd, 900, 50), 0);
 }
 
 // torch.optim.SGD(lr=0.1, momentum=0.9, weight_decay=0.01) on w = 2 with gradients 1, −3, 0.5:

@@ -4,6 +4,8 @@
 #include <stdexcept>
 
 #include "common/thread_pool.h"
+#include "training/loss.h"
+#include "training/reduce/predictors.h"
 #include "training/repair/batch_norm_recalibration.h"
 #include "training/repair/compensation.h"
 #include "training/repair/mapping.h"
@@ -24,7 +26,25 @@ Correct compare(const std::vector<std::int32_t>& predicted, const std::vector<st
   return correct;
 }
 
+double cross_entropy(const workloads::Tensor<float>& logits, std::span<const std::int32_t> labels) {
+  const std::int64_t classes = logits.shape.at(1);
+  std::vector<float> gradients(logits.data.size());
+  return softmax_cross_entropy(logits.data.data(), labels, classes, 0, gradients.data()) /
+         static_cast<double>(labels.size());
+}
+
 }  // namespace
+
+NextMark each_of(std::vector<std::int64_t> marks) {
+  return [marks = std::move(marks), next = std::size_t{0}]() mutable -> std::optional<std::int64_t> {
+    if (next == marks.size()) return std::nullopt;
+    return marks[next++];
+  };
+}
+
+double forward_steps(std::int64_t images, int batch) {
+  return static_cast<double>(images) / (3.0 * batch);
+}
 
 Score score(const Correct& now, const Correct& baseline) {
   if (now.size() != baseline.size()) throw std::logic_error("score: sets of different sizes");
@@ -77,6 +97,23 @@ void ChipBench::insert_chip(const faults::ArrayFaults& faults) {
   accelerator_.load_faults(faults_);
 }
 
+void ChipBench::place_channels(const workloads::Placement& placement) {
+  network_ = workloads::placed(*inputs_.network, placement);
+  placement_ = placement;
+  masks_ = workloads::pruning_masks(network_, faults_, *inputs_.chip);
+}
+
+Predictors ChipBench::pruned(const workloads::Parameters& original) const {
+  if (!placement_) return pruned_shares(*inputs_.network, original, masks_);
+  workloads::Parameters kept;
+  for (const auto& [name, mask] : masks_)
+    kept[name] = {mask.shape, std::vector<float>(mask.data.begin(), mask.data.end())};
+  workloads::Masks as_written;
+  for (const auto& [name, mask] : workloads::take_back(*inputs_.network, kept, *placement_))
+    as_written[name] = {mask.shape, std::vector<std::uint8_t>(mask.data.begin(), mask.data.end())};
+  return pruned_shares(*inputs_.network, original, as_written);
+}
+
 double ChipBench::step_multiply_adds() const {
   double macs = 0;
   for (const workloads::Stage& stage : inputs_.network->stages) macs += static_cast<double>(stage.macs());
@@ -95,11 +132,12 @@ double ChipBench::forward_multiply_adds(std::int64_t images) const {
   return step_multiply_adds() / 3 / inputs_.sgd.batch * static_cast<double>(images);
 }
 
-double ChipBench::shared_repair_multiply_adds() const {
+double ChipBench::shared_repair_steps() const {
   if (!shared_repair_) return 0;
   const auto& compensator = shared_repair_->compensator;
-  return shared_repair_->saliency_multiply_adds +
-         (compensator != nullptr ? compensator->shared_multiply_adds() : 0);
+  return (shared_repair_->saliency_multiply_adds +
+          (compensator != nullptr ? compensator->shared_multiply_adds() : 0)) /
+         step_multiply_adds();
 }
 
 void ChipBench::share_repair(const workloads::Parameters& original,
@@ -126,30 +164,39 @@ void ChipBench::share_repair(const workloads::Parameters& original,
 workloads::Parameters ChipBench::repair(const workloads::Parameters& original,
                                         const workloads::ActivationScales& scales) {
   const configs::RepairConfig& config = inputs_.repair;
-  repair_multiply_adds_ = 0;
+  repair_steps_ = {};
+  repair_seconds_ = {};
   workloads::Parameters parameters = original;
   if (faults_.bypassed_pes() == 0) return parameters;
+  common::Stopwatch watch;
   share_repair(original, scales);
+  repair_seconds_.shared = watch.elapsed();
   if (config.mapping) {
-    repair::Mapping mapping = repair::map_around_faults(*inputs_.network, shared_repair_->saliency, faults_,
-                                                        *inputs_.chip, {config.mapping->spare_columns, 4});
-    network_ = workloads::placed(*inputs_.network, mapping.placement);
+    watch = {};
+    const repair::Mapping mapping =
+        repair::map_around_faults(*inputs_.network, shared_repair_->saliency, faults_, *inputs_.chip,
+                                  {config.mapping->spare_columns, 4});
+    place_channels(mapping.placement);
     parameters = workloads::place(*inputs_.network, original, mapping.placement);
-    placement_ = std::move(mapping.placement);
-    masks_ = workloads::pruning_masks(network_, faults_, *inputs_.chip);
+    repair_steps_.mapping = mapping.multiply_adds / step_multiply_adds();
+    repair_seconds_.mapping = watch.elapsed();
   }
   if (config.compensation) {
+    watch = {};
     repair::Compensation result =
         shared_repair_->compensator->run(accelerator_, masks_, faults_, placement());
     parameters = std::move(result.parameters);
-    repair_multiply_adds_ += result.multiply_adds;
+    repair_steps_.compensation = result.multiply_adds / step_multiply_adds();
+    repair_seconds_.compensation = watch.elapsed();
   }
   if (config.batch_norm && repair::has_batch_norm(network_)) {
+    watch = {};
     const workloads::ImageSet chosen = first_images(config.batch_norm->images);
     parameters = repair::recalibrate_batch_norm(
         network_, std::move(parameters), masks_, ChipInTheLoop{&accelerator_, scales}, chosen,
         std::min<std::int64_t>(inputs_.sgd.batch, chosen.size()), pool_);
-    repair_multiply_adds_ += forward_multiply_adds(chosen.size());
+    repair_steps_.batch_norm = forward_steps(chosen.size(), inputs_.sgd.batch);
+    repair_seconds_.batch_norm = watch.elapsed();
   }
   workloads::apply_masks(parameters, masks_);
   return parameters;
@@ -165,13 +212,15 @@ workloads::DeployedNetwork ChipBench::deploy(const workloads::Parameters& parame
 }
 
 Correct ChipBench::run(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images,
-                       const faults::ArrayFaults& faults) {
+                       const faults::ArrayFaults& faults, double* mean_loss) {
   const auto result = workloads::infer(accelerator_, network_, deployed, images, kInferenceBatch, faults);
+  if (mean_loss != nullptr) *mean_loss = cross_entropy(result.logits, images.labels);
   return compare(result.predicted, images.labels);
 }
 
-Correct ChipBench::measure(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images) {
-  return run(deployed, images, faults_);
+Correct ChipBench::measure(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images,
+                           double* mean_loss) {
+  return run(deployed, images, faults_, mean_loss);
 }
 
 Correct ChipBench::measure_fault_free(const workloads::DeployedNetwork& deployed,
@@ -187,37 +236,43 @@ Correct ChipBench::measure_float(const workloads::Parameters& parameters, const 
   return compare(workloads::float_predictions(network_, parameters, images, &pool_), images.labels);
 }
 
-void ChipBench::retrain(const workloads::Parameters& start, const workloads::ActivationScales& scales,
-                        const std::string& stream, std::span<const std::int64_t> marks, const AtMark& at_mark,
-                        const std::function<void(std::int64_t)>& progress) {
-  if (marks.empty()) return;
+std::int64_t ChipBench::retrain(const workloads::Parameters& start, const workloads::ActivationScales& scales,
+                                const std::string& stream, const NextMark& next_mark, const AtMark& at_mark,
+                                const std::function<void(std::int64_t)>& progress) {
   workloads::Parameters pruned = start;
   workloads::apply_masks(pruned, masks_);
-  if (marks.front() == 0) {
-    at_mark(0, pruned);
-    marks = marks.subspan(1);
-    if (marks.empty()) return;
-  }
-  TrainerOptions options;
-  options.sgd = inputs_.sgd;
-  options.total_steps = marks.back();  // read by no constant schedule
-  options.seed = inputs_.seed;
-  options.stream = stream;
-  std::optional<ChipInTheLoop> chip;
-  if (inputs_.forward == configs::Forward::chip) chip = ChipInTheLoop{&accelerator_, scales};
-  Trainer trainer(network_, std::move(pruned), *inputs_.training, options, masks_, chip, &pool_);
-  for (const std::int64_t mark : marks) {
+  const bool one_run = inputs_.sgd.schedule.kind == configs::ScheduleKind::constant;
+  std::unique_ptr<Trainer> trainer;
+  std::int64_t before = 0;  // steps of earlier runs
+  for (auto mark = next_mark(); mark; mark = next_mark()) {
+    if (*mark == 0) {
+      at_mark(0, pruned);
+      continue;
+    }
+    if (!trainer || !one_run) {
+      if (trainer) before += trainer->steps_done();
+      TrainerOptions options;
+      options.sgd = inputs_.sgd;
+      options.total_steps = *mark;  // read by no constant schedule
+      options.seed = inputs_.seed;
+      options.stream = stream;
+      std::optional<ChipInTheLoop> chip;
+      if (inputs_.forward == configs::Forward::chip) chip = ChipInTheLoop{&accelerator_, scales};
+      trainer.reset();  // first: there is memory for one
+      trainer = std::make_unique<Trainer>(network_, pruned, *inputs_.training, options, masks_, chip, &pool_);
+    }
     std::int64_t unreported = 0;
-    while (trainer.steps_done() < mark) {
-      trainer.step();
+    while (trainer->steps_done() < *mark) {
+      trainer->step();
       if (++unreported == kStepsPerReport) {
         progress(unreported);
         unreported = 0;
       }
     }
     progress(unreported);
-    at_mark(mark, trainer.parameters());
+    at_mark(*mark, trainer->parameters());
   }
+  return before + (trainer ? trainer->steps_done() : 0);
 }
 
 }  // namespace kintsugi::training::reduce

@@ -7,15 +7,18 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "array/functional_accelerator.h"
+#include "common/stopwatch.h"
 #include "configs/campaign.h"
 #include "configs/chip.h"
 #include "faults/array_faults.h"
 #include "training/reduce/constraint.h"
+#include "training/reduce/plan.h"
 #include "training/trainer.h"
 #include "workloads/dataset.h"
 #include "workloads/deployed.h"
@@ -35,7 +38,7 @@ struct BenchInputs {
   const configs::ChipConfig* chip = nullptr;
   const workloads::Network* network = nullptr;
   const workloads::ImageSet* training = nullptr;
-  configs::SgdConfig sgd;  // schedule must be constant: one run then serves every amount
+  configs::SgdConfig sgd;
   configs::Forward forward = configs::Forward::chip;
   std::uint64_t seed = 0;
   configs::RepairConfig repair = {};
@@ -43,6 +46,19 @@ struct BenchInputs {
 
 // Called with (steps done, parameters) at each mark, in ascending order.
 using AtMark = std::function<void(std::int64_t, const workloads::Parameters&)>;
+// Asked for the next amount to retrain by, before the first and after each mark: ascending, may begin with 0;
+// nothing: done.
+using NextMark = std::function<std::optional<std::int64_t>()>;
+// One after the other.
+NextMark each_of(std::vector<std::int64_t> marks);
+
+// Arithmetic of running `images` forward, in steps of retraining at this batch: a step runs its images
+// forward and twice backward.
+double forward_steps(std::int64_t images, int batch);
+
+struct RepairSeconds {
+  common::Seconds shared, mapping, compensation, batch_norm;
+};
 
 class ChipBench {
  public:
@@ -56,11 +72,17 @@ class ChipBench {
   // those of the mapped network.
   workloads::Parameters repair(const workloads::Parameters& original,
                                const workloads::ActivationScales& scales);
-  // Arithmetic of the last repair, in multiply-adds; one SGD step of the campaign takes step_multiply_adds().
-  // What repairs of all chips share is not in it: it is done once, by the first.
-  double repair_multiply_adds() const { return repair_multiply_adds_; }
-  double shared_repair_multiply_adds() const;
+  // What the last repair cost. What repairs of all chips share is not in it: it is done once, by the first.
+  const RepairSteps& repair_steps() const { return repair_steps_; }
+  const RepairSeconds& repair_seconds() const { return repair_seconds_; }
+  double shared_repair_steps() const;
+  // Multiply-adds of one SGD step of the campaign: forward, gradients of data, gradients of weights.
   double step_multiply_adds() const;
+  // Channels sit where an earlier repair of the inserted chip put them: what repair() leaves, if its
+  // parameters are at hand.
+  void place_channels(const workloads::Placement& placement);
+  // Shares of the original weights that the inserted chip prunes, as it is mapped now.
+  Predictors pruned(const workloads::Parameters& original) const;
   // Null if every channel is where the network says.
   const workloads::Placement* placement() const { return placement_ ? &*placement_ : nullptr; }
   const workloads::Network& network() const { return network_; }
@@ -71,21 +93,24 @@ class ChipBench {
   // Quantised for the inserted chip: pruned weights, its bypass bits.
   workloads::DeployedNetwork deploy(const workloads::Parameters& parameters,
                                     const workloads::ActivationScales& scales) const;
-  // int8 on the inserted chip.
-  Correct measure(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images);
+  // int8 on the inserted chip. `mean_loss`: receives the mean cross-entropy.
+  Correct measure(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images,
+                  double* mean_loss = nullptr);
   // int8 on a fault-free chip; the inserted chip stays inserted.
   Correct measure_fault_free(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images);
   Correct measure_float(const workloads::Parameters& parameters, const workloads::ImageSet& images);
 
-  // Retrains `start` through the inserted chip up to the last of `marks` (ascending, may hold 0) with random
-  // streams named `stream`. `progress` is called with the number of steps done since its last call.
-  void retrain(const workloads::Parameters& start, const workloads::ActivationScales& scales,
-               const std::string& stream, std::span<const std::int64_t> marks, const AtMark& at_mark,
-               const std::function<void(std::int64_t)>& progress);
+  // Retrains `start` through the inserted chip by each amount asked for, with random streams named `stream`.
+  // With a constant learning rate one run passes through all of them; with another schedule, which stretches
+  // over a run, every amount is a run of its own from `start`, on the same order of images. `progress` is
+  // called with the number of steps done since its last call. Returns the number of steps run.
+  std::int64_t retrain(const workloads::Parameters& start, const workloads::ActivationScales& scales,
+                       const std::string& stream, const NextMark& next_mark, const AtMark& at_mark,
+                       const std::function<void(std::int64_t)>& progress);
 
  private:
   Correct run(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images,
-              const faults::ArrayFaults& faults);
+              const faults::ArrayFaults& faults, double* mean_loss = nullptr);
 
   void share_repair(const workloads::Parameters& original, const workloads::ActivationScales& scales);
   workloads::ImageSet first_images(std::int64_t count) const;
@@ -96,7 +121,8 @@ class ChipBench {
   std::unique_ptr<SharedRepair> shared_repair_;
   workloads::Network network_;  // of the inserted chip
   std::optional<workloads::Placement> placement_;
-  double repair_multiply_adds_ = 0;
+  RepairSteps repair_steps_;
+  RepairSeconds repair_seconds_;
   common::ThreadPool& pool_;
   array::FunctionalAccelerator accelerator_;
   faults::ArrayFaults faults_;

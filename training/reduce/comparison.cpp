@@ -14,6 +14,8 @@ PolicyLine summarize_policy(const std::string& policy, const std::vector<ChipRes
     if (!stratum.contains(chip.fault_rate)) continue;
     ++line.chips;
     line.total_steps += chip.steps;
+    line.repair_steps += chip.repair_steps;
+    line.check_steps += chip.check_steps;
     if (!chip.final) {
       ++line.rejected;
       continue;
@@ -37,11 +39,10 @@ PolicyLine summarize_policy(const std::string& policy, const std::vector<ChipRes
   return line;
 }
 
-std::optional<std::int64_t> break_even(std::int64_t characterization_steps, double reduce_mean,
-                                       double fixed_mean) {
+std::optional<std::int64_t> break_even(double characterization, double reduce_mean, double fixed_mean) {
   const double saved = fixed_mean - reduce_mean;
   if (saved <= 0) return std::nullopt;
-  return static_cast<std::int64_t>(std::ceil(static_cast<double>(characterization_steps) / saved - 1e-9));
+  return static_cast<std::int64_t>(std::ceil(characterization / saved - 1e-9));
 }
 
 std::vector<Stratum> strata(const std::vector<double>& grid, const std::vector<double>& chip_rates) {

@@ -13,8 +13,11 @@ namespace kintsugi::training::reduce {
 // One chip under one policy. `final` is what it reached on the set of the final figures (absent: rejected).
 struct ChipResult {
   double fault_rate = 0;
-  std::int64_t steps = 0;
+  std::int64_t steps = 0;  // of retraining, all that were run
   std::optional<Score> final;
+  // Other arithmetic spent on it, in steps of retraining.
+  double repair_steps = 0;
+  double check_steps = 0;  // accuracies on decision images
 };
 
 // Fault rates in (low, high]; both absent: all chips.
@@ -36,6 +39,10 @@ struct PolicyLine {
   std::int64_t pass = 0, undecided = 0, fail = 0, rejected = 0;
   std::int64_t total_steps = 0;
   double mean_steps = 0;  // over all chips
+  double repair_steps = 0, check_steps = 0;
+  // Retraining, repairs and checks.
+  double arithmetic() const { return static_cast<double>(total_steps) + repair_steps + check_steps; }
+  double mean_arithmetic() const { return chips > 0 ? arithmetic() / static_cast<double>(chips) : 0; }
   // Number of chips from which on characterisation has paid for itself against this (fixed) policy; absent:
   // never, or not a fixed policy.
   std::optional<std::int64_t> break_even_chips;
@@ -44,9 +51,9 @@ struct PolicyLine {
 PolicyLine summarize_policy(const std::string& policy, const std::vector<ChipResult>& chips,
                             const Constraint& constraint, const Stratum& stratum = {});
 
-// Least N with characterization_steps + N · reduce_mean ≤ N · fixed_mean; absent if fixed is not dearer.
-std::optional<std::int64_t> break_even(std::int64_t characterization_steps, double reduce_mean,
-                                       double fixed_mean);
+// Least N with characterization + N · reduce_mean ≤ N · fixed_mean; absent if fixed is not dearer. All in
+// steps of retraining, or all in their arithmetic.
+std::optional<std::int64_t> break_even(double characterization, double reduce_mean, double fixed_mean);
 
 // Cuts between the characterised rates: (0, r1], (r1, r2], …, (rn, 1]; those without any of `chip_rates` are
 // left out. A fault-free chip counts with the lowest.

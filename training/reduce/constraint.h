@@ -43,6 +43,7 @@ class Constraint {
   Interval measured(const Score& score) const;
   // What `measured` must reach: −drop, or the accuracy.
   double limit() const { return limit_; }
+  bool is_drop() const { return is_drop_; }
   // "accuracy drop ≤ 0.01" or "accuracy ≥ 0.91".
   std::string describe() const;
 

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <stdexcept>
+
+#include "common/diagnostics.h"
+
 namespace kintsugi::training::reduce {
 
 std::string to_string(Verdict verdict) {
@@ -18,13 +22,51 @@ std::string to_string(Verdict verdict) {
   return "";
 }
 
+double predictor_value(const ChipFacts& facts, configs::Predictor predictor) {
+  if (predictor == configs::Predictor::fault_rate) return facts.fault_rate;
+  if (!facts.predictors)
+    throw common::InputError(
+        fmt::format("the {} of chip '{}' was not measured; run 'kintsugi reduce plan' again",
+                    to_string(predictor), facts.id));
+  switch (predictor) {
+    case configs::Predictor::mapped_fault_rate:
+      return facts.predictors->mapped_fault_rate;
+    case configs::Predictor::pruned_saliency:
+      return facts.predictors->pruned_saliency;
+    default:
+      return facts.predictors->loss;
+  }
+}
+
+Interval measured_accuracy(const Constraint& constraint, const Score& score) {
+  const Interval measured = constraint.measured(score);
+  const double shift = score.accuracy() - measured.estimate;
+  return {score.accuracy(), measured.low + shift, measured.high + shift};
+}
+
 ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Constraint& constraint,
-                     configs::PolicyName policy, std::int64_t least_steps, std::int64_t steps_per_epoch) {
+                     const PlanRules& rules) {
+  using enum configs::PolicyName;
+  const configs::PolicyConfig& policy = rules.policy;
   ChipPlan plan;
   plan.facts = facts;
-  const ChipAmount amount = envelope.at(facts.fault_rate);
+  ChipAmount amount = envelope.at(policy.name == fixed ? 0 : predictor_value(facts, policy.predictor));
   plan.reason = amount.reason;
+  if (amount.steps && policy.name == quantile) {
+    if (rules.calibration == nullptr) throw std::logic_error("policy quantile without its calibration");
+    const Calibration& calibration = *rules.calibration;
+    amount.steps = guaranteed_amount(*amount.steps, calibration, rules.evaluated);
+    plan.reason +=
+        calibration.bound
+            ? fmt::format(", {:+} steps by calibration, at the next evaluated amount", *calibration.bound)
+            : ": the largest evaluated one, since nothing can be guaranteed";
+  }
+  if (amount.steps && policy.name == adaptive)
+    amount.steps = snap_up(*amount.steps, rules.evaluated).value_or(rules.evaluated.back());
   const Score& start = facts.repaired ? *facts.repaired : facts.before;
+  const bool enough = policy.name == adaptive && policy.extend == configs::Extend::interval
+                          ? constraint.judge(start) == Outcome::pass
+                          : constraint.met(start);
   if (constraint.judge(facts.before) == Outcome::pass) {
     plan.verdict = Verdict::ship;
     plan.reason = "accuracy before retraining meets the constraint beyond its 95 % interval";
@@ -36,20 +78,25 @@ ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Con
   } else if (*amount.steps > 0) {
     plan.verdict = Verdict::retrain;
     plan.planned_steps = *amount.steps;
-  } else if (constraint.met(start) || policy == configs::PolicyName::fixed) {
+  } else if (enough || policy.name == fixed) {
     plan.verdict = facts.repaired ? Verdict::repair : Verdict::ship;
     plan.reason += ": no retraining needed";
   } else {
     plan.verdict = Verdict::retrain;
-    plan.planned_steps = least_steps;
+    plan.planned_steps = rules.evaluated.at(1);
     plan.reason += " is 0 steps, but this chip measurably misses the constraint: the least evaluated amount";
   }
+  if (plan.verdict == Verdict::retrain && policy.name == adaptive)
+    plan.reason +=
+        fmt::format("; then more as long as it misses the constraint, {} at most", rules.evaluated.back());
   if (plan.verdict == Verdict::retrain && facts.live_faults > 0)
     plan.reason += fmt::format(
         "; {} faulty PE{} in spite of the bypass, and resilience was characterised without such faults: the "
         "amount is a guess, judge by the reached accuracy",
         facts.live_faults, facts.live_faults == 1 ? " acts" : "s act");
-  plan.planned_epochs = static_cast<double>(plan.planned_steps) / static_cast<double>(steps_per_epoch);
+  if (plan.verdict == Verdict::ship) plan.predicted = measured_accuracy(constraint, facts.before);
+  if (plan.verdict == Verdict::repair) plan.predicted = measured_accuracy(constraint, start);
+  plan.planned_epochs = static_cast<double>(plan.planned_steps) / static_cast<double>(rules.steps_per_epoch);
   return plan;
 }
 

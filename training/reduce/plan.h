@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "training/reduce/calibration.h"
 #include "training/reduce/constraint.h"
 #include "training/reduce/resilience.h"
 
@@ -16,6 +17,24 @@ namespace kintsugi::training::reduce {
 // repair: the repaired network meets the constraint, so nothing is retrained.
 enum class Verdict { ship, repair, retrain, reject };
 std::string to_string(Verdict verdict);
+
+// What predicts how much retraining a chip needs, beside its fault rate; taken where retraining starts.
+struct Predictors {
+  double mapped_fault_rate = 0;  // share of all weights that are pruned
+  double pruned_saliency = 0;    // share of the original squared weights that is, averaged over layers
+  double loss = 0;               // mean cross-entropy over the decision images
+  friend bool operator==(const Predictors&, const Predictors&) = default;
+};
+
+// The arithmetic spent on a chip, in steps of retraining: multiply-adds / those of one SGD step (forward, and
+// backward for data and weights, at the campaign's batch).
+struct RepairSteps {
+  double mapping = 0;
+  double compensation = 0;
+  double batch_norm = 0;
+  double total() const { return mapping + compensation + batch_norm; }
+  friend bool operator==(const RepairSteps&, const RepairSteps&) = default;
+};
 
 // What is known of a chip before retraining.
 struct ChipFacts {
@@ -29,8 +48,12 @@ struct ChipFacts {
   std::vector<std::pair<std::string, double>> mapped_fault_rate;  // by layer, in network order
   Score before;                   // original weights, pruned by the bypass, on this chip; decision set
   std::optional<Score> repaired;  // what retraining starts from, if the campaign repairs
-  double repair_steps = 0;  // arithmetic of that repair, in steps of retraining
+  RepairSteps repair_steps;       // of that repair
+  std::optional<Predictors> predictors = std::nullopt;
 };
+
+// The value of a predictor for a chip. Throws common::InputError if it was not measured.
+double predictor_value(const ChipFacts& facts, configs::Predictor predictor);
 
 struct ChipPlan {
   ChipFacts facts;
@@ -38,6 +61,11 @@ struct ChipPlan {
   std::int64_t planned_steps = 0;
   double planned_epochs = 0;
   std::string reason;
+  // Accuracy on the decision images: measured, with its 95 % interval, of a chip that is shipped or repaired;
+  // of one that is retrained, what characterised maps like it had after that amount: their mean, least and
+  // greatest. Absent: rejected, or nothing to go by.
+  std::optional<Interval> predicted = std::nullopt;
+  bool calibrated = false;  // the guarantee was calibrated on this chip, among others
 };
 
 struct Plan {
@@ -48,15 +76,28 @@ struct Plan {
   configs::ConstraintConfig constraint;
   configs::PolicyConfig policy;
   std::int64_t steps_per_epoch = 1;
-  Score baseline;  // original weights, fault-free chip; gained and lost are 0
+  std::optional<Calibration> calibration;  // of policy quantile
+  Score baseline;                          // original weights, fault-free chip; gained and lost are 0
   std::vector<ChipPlan> chips;
 };
 
-// Decides one chip. The amount comes from the envelope. Two measured facts overrule it, under every policy
-// alike so that policies stay comparable: a chip whose accuracy before retraining meets the constraint beyond
-// doubt is shipped as it is, and a chip that measurably misses the constraint is not shipped for a planned
-// amount of 0 but retrained for `least_steps` (a fixed amount is obeyed as given).
+// What one policy decides by.
+struct PlanRules {
+  configs::PolicyConfig policy;
+  std::vector<std::int64_t> evaluated;  // characterised amounts, ascending from 0
+  std::int64_t steps_per_epoch = 1;
+  const Calibration* calibration = nullptr;  // for policy quantile
+};
+
+// Decides one chip. The amount comes from the envelope; quantile adds its bound, and adaptive starts at the
+// next evaluated amount. Two measured facts overrule it, under every policy alike so that policies stay
+// comparable: a chip whose accuracy before retraining meets the constraint beyond doubt is shipped as it is,
+// and a chip that measurably misses the constraint is not shipped for a planned amount of 0 but retrained for
+// the least evaluated amount (a fixed amount is obeyed as given).
 ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Constraint& constraint,
-                     configs::PolicyName policy, std::int64_t least_steps, std::int64_t steps_per_epoch);
+                     const PlanRules& rules);
+
+// The interval of the accuracy itself that a score's judgement rests on.
+Interval measured_accuracy(const Constraint& constraint, const Score& score);
 
 }  // namespace kintsugi::training::reduce

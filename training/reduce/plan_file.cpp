@@ -22,16 +22,83 @@ std::string constraint_yaml(const configs::ConstraintConfig& constraint) {
              : fmt::format("{{accuracy_drop: {}}}", format_number(constraint.accuracy_drop.value_or(0)));
 }
 
-std::string policy_yaml(const configs::PolicyConfig& policy) {
-  switch (policy.name) {
-    case configs::PolicyName::max:
-      return "{name: max}";
-    case configs::PolicyName::mean:
-      return "{name: mean}";
-    case configs::PolicyName::fixed:
-      return fmt::format("{{name: fixed, steps: {}}}", policy.steps);
-  }
+const std::vector<std::pair<std::string, configs::PolicyName>> kPolicies{
+    {"max", configs::PolicyName::max},
+    {"mean", configs::PolicyName::mean},
+    {"fixed", configs::PolicyName::fixed},
+    {"quantile", configs::PolicyName::quantile},
+    {"adaptive", configs::PolicyName::adaptive}};
+const std::vector<std::pair<std::string, configs::Predictor>> kPredictors{
+    {"fault_rate", configs::Predictor::fault_rate},
+    {"mapped_fault_rate", configs::Predictor::mapped_fault_rate},
+    {"pruned_saliency", configs::Predictor::pruned_saliency},
+    {"loss", configs::Predictor::loss}};
+const std::vector<std::pair<std::string, configs::Extend>> kExtends{{"estimate", configs::Extend::estimate},
+                                                                    {"interval", configs::Extend::interval}};
+
+template <class T>
+std::string word_of(const std::vector<std::pair<std::string, T>>& words, T value) {
+  for (const auto& [word, meaning] : words)
+    if (meaning == value) return word;
   return "";
+}
+
+std::string policy_yaml(const configs::PolicyConfig& policy) {
+  using enum configs::PolicyName;
+  std::string text = "{name: " + word_of(kPolicies, policy.name);
+  if (policy.name == fixed) text += fmt::format(", steps: {}", policy.steps);
+  if (policy.name == quantile)
+    text += fmt::format(", coverage: {}, confidence: {}", format_number(policy.coverage),
+                        format_number(policy.confidence));
+  if (policy.name == adaptive) text += ", extend: " + word_of(kExtends, policy.extend);
+  if (policy.predictor != configs::Predictor::fault_rate)
+    text += ", predictor: " + word_of(kPredictors, policy.predictor);
+  return text + "}";
+}
+
+configs::PolicyConfig read_policy(configs::Section section) {
+  using enum configs::PolicyName;
+  configs::PolicyConfig policy;
+  policy.name = section.choice<configs::PolicyName>("name", kPolicies);
+  if (policy.name == fixed) policy.steps = section.integer("steps", 0, kAny);
+  if (policy.name == quantile) {
+    policy.coverage = section.real("coverage", 0, 1);
+    policy.confidence = section.real("confidence", 0, 1);
+  }
+  if (policy.name == adaptive) policy.extend = section.choice<configs::Extend>("extend", kExtends);
+  policy.predictor =
+      section.choice<configs::Predictor>("predictor", kPredictors, configs::Predictor::fault_rate);
+  return policy;
+}
+
+std::string calibration_yaml(const std::optional<Calibration>& calibration) {
+  if (!calibration) return "";
+  return fmt::format(
+      "  guarantee:\n"
+      "    statement: {}\n"
+      "    coverage: {}\n"
+      "    confidence: {}\n"
+      "    calibrated_on: {}\n"
+      "    chips: {}\n"
+      "    rejected: {}  # beyond the characterised range: not promised anything, and not counted above\n"
+      "    never: {}  # of those counted, met the constraint at no amount\n"
+      "{}",
+      yaml_scalar(statement(*calibration)), format_number(calibration->guarantee.coverage),
+      format_number(calibration->guarantee.confidence), calibration->source, calibration->chips,
+      calibration->rejected, calibration->never,
+      calibration->bound ? fmt::format("    bound_steps: {}\n", *calibration->bound) : "");
+}
+
+Calibration read_calibration(configs::Section section) {
+  Calibration calibration;
+  section.text("statement");  // for people: it follows from the rest
+  calibration.guarantee = {section.real("coverage", 0, 1), section.real("confidence", 0, 1)};
+  calibration.source = section.text("calibrated_on");
+  calibration.chips = section.integer("chips", 0, kAny);
+  calibration.rejected = section.integer("rejected", 0, kAny);
+  calibration.never = section.integer("never", 0, kAny);
+  if (section.has("bound_steps")) calibration.bound = section.integer("bound_steps", -kAny, kAny);
+  return calibration;
 }
 
 std::string chip_yaml(const ChipPlan& plan) {
@@ -44,9 +111,21 @@ std::string chip_yaml(const ChipPlan& plan) {
   if (facts.repaired)
     repaired = fmt::format(
         "      accuracy_repaired: {}\n      repaired: {{correct: {}, gained: {}, lost: {}}}\n      "
-        "repair_steps: {}\n",
+        "repair_steps: {{mapping: {}, compensation: {}, batch_norm: {}}}\n",
         format_number(facts.repaired->accuracy()), facts.repaired->correct, facts.repaired->gained,
-        facts.repaired->lost, format_number(facts.repair_steps));
+        facts.repaired->lost, format_number(facts.repair_steps.mapping),
+        format_number(facts.repair_steps.compensation), format_number(facts.repair_steps.batch_norm));
+  std::string predictors;
+  if (facts.predictors)
+    predictors =
+        fmt::format("      predictors: {{mapped_fault_rate: {}, pruned_saliency: {}, loss: {}}}\n",
+                    format_number(facts.predictors->mapped_fault_rate),
+                    format_number(facts.predictors->pruned_saliency), format_number(facts.predictors->loss));
+  std::string predicted;
+  if (plan.predicted)
+    predicted = fmt::format("      predicted: {{accuracy: {}, low: {}, high: {}}}\n",
+                            format_number(plan.predicted->estimate), format_number(plan.predicted->low),
+                            format_number(plan.predicted->high));
   return fmt::format(
       "    - id: {}\n"
       "      fault_map: {}\n"
@@ -59,16 +138,18 @@ std::string chip_yaml(const ChipPlan& plan) {
       "      accuracy_before: {}\n"
       "      accuracy_change: {}  # against the fault-free chip; 95 % interval {:+.5f} ... {:+.5f}\n"
       "      before: {{correct: {}, gained: {}, lost: {}}}\n"
-      "{}"
+      "{}{}{}"
       "      plan: {}\n"
       "      planned_steps: {}\n"
       "      planned_epochs: {}\n"
+      "{}"
       "      reason: {}\n",
       yaml_scalar(facts.id), yaml_scalar(facts.fault_map), facts.fault_map_sha256, facts.faulty_pes,
       format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults, rates,
       format_number(facts.before.accuracy()), format_number(change.estimate), change.low, change.high,
-      facts.before.correct, facts.before.gained, facts.before.lost, repaired, to_string(plan.verdict),
-      plan.planned_steps, format_number(plan.planned_epochs), yaml_scalar(plan.reason));
+      facts.before.correct, facts.before.gained, facts.before.lost, repaired, predictors,
+      plan.calibrated ? "      calibrated: true\n" : "", to_string(plan.verdict), plan.planned_steps,
+      format_number(plan.planned_epochs), predicted, yaml_scalar(plan.reason));
 }
 
 ChipPlan read_chip_plan(configs::Section section, std::int64_t images) {
@@ -94,8 +175,18 @@ ChipPlan read_chip_plan(configs::Section section, std::int64_t images) {
   if (auto repaired = section.optional_section("repaired")) {
     section.real("accuracy_repaired", 0, 1);
     facts.repaired = score(*repaired);
-    facts.repair_steps = section.real("repair_steps", 0, 1e18);
+    configs::Section steps = section.section("repair_steps");
+    facts.repair_steps = {steps.real("mapping", 0, 1e18), steps.real("compensation", 0, 1e18),
+                          steps.real("batch_norm", 0, 1e18)};
   }
+  if (auto predictors = section.optional_section("predictors"))
+    facts.predictors =
+        Predictors{predictors->real("mapped_fault_rate", 0, 1), predictors->real("pruned_saliency", 0, 1),
+                   predictors->real("loss", 0, 1e18)};
+  if (auto predicted = section.optional_section("predicted"))
+    plan.predicted = Interval{predicted->real("accuracy", -1, 2), predicted->real("low", -1, 2),
+                              predicted->real("high", -1, 2)};
+  plan.calibrated = section.boolean("calibrated", false);
   plan.verdict = section.choice<Verdict>("plan", {{"ship", Verdict::ship},
                                                   {"repair", Verdict::repair},
                                                   {"retrain", Verdict::retrain},
@@ -124,12 +215,14 @@ std::string plan_yaml(const Plan& plan) {
       "  decided_on: {}\n"
       "  constraint: {}\n"
       "  policy: {}\n"
+      "{}"
       "  steps_per_epoch: {}\n"
       "  baseline: {{images: {}, correct: {}, accuracy: {}}}\n"
       "  chips:{}\n",
       yaml_scalar(plan.network), plan.weights_sha256, yaml_scalar(plan.dataset), plan.decided_on,
-      constraint_yaml(plan.constraint), policy_yaml(plan.policy), plan.steps_per_epoch, plan.baseline.images,
-      plan.baseline.correct, format_number(plan.baseline.accuracy()), plan.chips.empty() ? " []" : "");
+      constraint_yaml(plan.constraint), policy_yaml(plan.policy), calibration_yaml(plan.calibration),
+      plan.steps_per_epoch, plan.baseline.images, plan.baseline.correct,
+      format_number(plan.baseline.accuracy()), plan.chips.empty() ? " []" : "");
   for (const ChipPlan& chip : plan.chips) text += chip_yaml(chip);
   return text;
 }
@@ -148,11 +241,8 @@ Plan read_plan(const std::filesystem::path& file) {
     plan.constraint.accuracy = constraint.real("accuracy", 0, 1);
   else
     plan.constraint.accuracy_drop = constraint.real("accuracy_drop", 0, 1);
-  configs::Section policy = root.section("policy");
-  plan.policy.name = policy.choice<configs::PolicyName>("name", {{"max", configs::PolicyName::max},
-                                                                 {"mean", configs::PolicyName::mean},
-                                                                 {"fixed", configs::PolicyName::fixed}});
-  if (plan.policy.name == configs::PolicyName::fixed) plan.policy.steps = policy.integer("steps", 0, kAny);
+  plan.policy = read_policy(root.section("policy"));
+  if (auto guarantee = root.optional_section("guarantee")) plan.calibration = read_calibration(*guarantee);
   plan.steps_per_epoch = root.integer("steps_per_epoch", 1, kAny);
   configs::Section baseline = root.section("baseline");
   plan.baseline.images = baseline.integer("images", 1, kAny);

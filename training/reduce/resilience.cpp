@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "common/text.h"
+#include "training/reduce/statistics.h"
 
 namespace kintsugi::training::reduce {
 namespace {
@@ -15,8 +16,8 @@ std::int64_t round_up(double steps) {
   return static_cast<std::int64_t>(std::ceil(steps - 1e-9 * std::max(1.0, steps)));
 }
 
-std::string curve_name(configs::PolicyName name) {
-  return name == configs::PolicyName::mean ? "mean" : "max";
+bool takes_max(const configs::PolicyConfig& policy) {
+  return policy.name == configs::PolicyName::max;
 }
 
 }  // namespace
@@ -45,6 +46,26 @@ RateResilience summarize_rate(double fault_rate, std::span<const Needed> needed)
   return rate;
 }
 
+std::optional<std::int64_t> snap_up(std::int64_t steps, std::span<const std::int64_t> evaluated) {
+  const auto found = std::lower_bound(evaluated.begin(), evaluated.end(), steps);
+  if (found == evaluated.end()) return std::nullopt;
+  return *found;
+}
+
+std::string to_string(configs::Predictor predictor) {
+  switch (predictor) {
+    case configs::Predictor::fault_rate:
+      return "fault rate";
+    case configs::Predictor::mapped_fault_rate:
+      return "mapped fault rate";
+    case configs::Predictor::pruned_saliency:
+      return "pruned saliency";
+    case configs::Predictor::loss:
+      return "loss";
+  }
+  return "";
+}
+
 Envelope::Envelope(const std::vector<RateResilience>& rates, configs::PolicyConfig policy) : policy_(policy) {
   double highest = 0;
   for (const RateResilience& rate : rates) {
@@ -52,52 +73,95 @@ Envelope::Envelope(const std::vector<RateResilience>& rates, configs::PolicyConf
       first_hopeless_ = rate.fault_rate;
       break;
     }
-    const double steps =
-        policy_.name == configs::PolicyName::mean ? rate.mean_steps : static_cast<double>(rate.max_steps);
+    const double steps = takes_max(policy_) ? static_cast<double>(rate.max_steps) : rate.mean_steps;
     highest = std::max(highest, steps);
     knots_.push_back({rate.fault_rate, highest, rate.censored, rate.repeats});
   }
 }
 
-ChipAmount Envelope::at(double fault_rate) const {
+Envelope::Envelope(std::vector<MapNeed> maps, configs::PolicyConfig policy) : policy_(policy) {
+  std::sort(maps.begin(), maps.end(), [](const MapNeed& a, const MapNeed& b) { return a.value < b.value; });
+  // Maps of one value make one knot.
+  std::vector<double> weights;
+  for (std::size_t i = 0; i < maps.size();) {
+    Knot knot{maps[i].value, 0, 0, 0};
+    double sum = 0, highest = 0;
+    for (; i < maps.size() && maps[i].value == knot.value; ++i) {
+      const auto steps = static_cast<double>(maps[i].needed.steps);
+      sum += steps;
+      highest = std::max(highest, steps);
+      knot.censored += maps[i].needed.censored ? 1 : 0;
+      ++knot.repeats;
+    }
+    knot.steps = takes_max(policy_) ? highest : sum / knot.repeats;
+    knots_.push_back(knot);
+  }
+  while (!knots_.empty() && knots_.back().censored == knots_.back().repeats) {
+    first_hopeless_ = knots_.back().value;
+    knots_.pop_back();
+  }
+  if (takes_max(policy_)) {
+    for (std::size_t i = 1; i < knots_.size(); ++i)
+      knots_[i].steps = std::max(knots_[i].steps, knots_[i - 1].steps);
+    return;
+  }
+  std::vector<double> steps;
+  for (const Knot& knot : knots_) {
+    steps.push_back(knot.steps);
+    weights.push_back(knot.repeats);
+  }
+  const std::vector<double> ascending = isotonic(steps, weights);
+  for (std::size_t i = 0; i < knots_.size(); ++i) knots_[i].steps = ascending[i];
+}
+
+ChipAmount Envelope::at(double value) const {
   using common::format_number;
   if (policy_.name == configs::PolicyName::fixed)
     return {policy_.steps, fmt::format("fixed amount of {} steps", policy_.steps)};
 
-  const double last = knots_.empty() ? 0 : knots_.back().fault_rate;
-  if (knots_.empty() || fault_rate > last) {
-    if (first_hopeless_)
+  const std::string what = to_string(policy_.predictor);
+  const bool over_rates = policy_.predictor == configs::Predictor::fault_rate;
+  const double last = knots_.empty() ? 0 : knots_.back().value;
+  if (knots_.empty() || !(value <= last)) {
+    if (first_hopeless_ && knots_.empty())
       return {
           std::nullopt,
-          knots_.empty()
+          over_rates
               ? fmt::format(
                     "no retraining amount met the constraint at any characterised fault rate (lowest: {})",
                     format_number(*first_hopeless_))
-              : fmt::format("fault rate {} is above {}, and no repeat met the constraint at {}",
-                            format_number(fault_rate), format_number(last), format_number(*first_hopeless_))};
-    return {std::nullopt, fmt::format("fault rate {} is above the highest characterised rate, {}",
-                                      format_number(fault_rate), format_number(last))};
+              : "no retraining amount met the constraint on any characterised map"};
+    if (first_hopeless_)
+      return {std::nullopt,
+              fmt::format("{} {} is above {}, and no {} met the constraint {} {}", what, format_number(value),
+                          format_number(last), over_rates ? "repeat" : "map", over_rates ? "at" : "from",
+                          format_number(*first_hopeless_)) +
+                  (over_rates ? "" : " on")};
+    return {std::nullopt,
+            fmt::format("{} {} is above the highest characterised {}, {}", what, format_number(value),
+                        over_rates ? "rate" : "one", format_number(last))};
   }
 
-  const auto above = std::lower_bound(knots_.begin(), knots_.end(), fault_rate,
-                                      [](const Knot& knot, double rate) { return knot.fault_rate < rate; });
+  const auto above = std::lower_bound(knots_.begin(), knots_.end(), value,
+                                      [](const Knot& knot, double x) { return knot.value < x; });
+  const std::string curve = takes_max(policy_) ? "max" : "mean";
   std::int64_t steps = 0;
   std::string reason;
-  if (above == knots_.begin() || above->fault_rate == fault_rate) {
+  if (above == knots_.begin() || above->value == value) {
     steps = round_up(above->steps);
-    reason = fmt::format("{} {} of resilience at fault rate {}", curve_name(policy_.name),
-                         above->fault_rate == fault_rate ? "amount" : "amount (lowest point)",
-                         format_number(above->fault_rate));
+    reason = fmt::format("{} {} of resilience at {} {}", curve,
+                         above->value == value ? "amount" : "amount (lowest point)", what,
+                         format_number(above->value));
   } else {
     const Knot& below = *(above - 1);
-    const double t = (fault_rate - below.fault_rate) / (above->fault_rate - below.fault_rate);
+    const double t = (value - below.value) / (above->value - below.value);
     steps = round_up(below.steps + t * (above->steps - below.steps));
-    reason = fmt::format("{} amount of resilience between fault rates {} and {}", curve_name(policy_.name),
-                         format_number(below.fault_rate), format_number(above->fault_rate));
+    reason = fmt::format("{} amount of resilience between {}{} {} and {}", curve, what, over_rates ? "s" : "",
+                         format_number(below.value), format_number(above->value));
   }
   if (above->censored > 0)
-    reason += fmt::format("; {} of {} repeats at {} never met the constraint", above->censored,
-                          above->repeats, format_number(above->fault_rate));
+    reason += fmt::format("; {} of {} {} at {} never met the constraint", above->censored, above->repeats,
+                          over_rates ? "repeats" : "maps", format_number(above->value));
   return {steps, reason};
 }
 

@@ -46,31 +46,50 @@ struct RateResilience {
 // `needed` must not be empty.
 RateResilience summarize_rate(double fault_rate, std::span<const Needed> needed);
 
+// The least of the `evaluated` amounts (ascending) that is no less than `steps`; absent if the last one is
+// less.
+std::optional<std::int64_t> snap_up(std::int64_t steps, std::span<const std::int64_t> evaluated);
+
+// "fault rate", "mapped fault rate", "pruned saliency", "loss": for messages and tables.
+std::string to_string(configs::Predictor predictor);
+
+// One characterised map: the predictor's value before retraining, and what it needed.
+struct MapNeed {
+  double value = 0;
+  Needed needed;
+};
+
 // The amount for a chip, or why there is none.
 struct ChipAmount {
   std::optional<std::int64_t> steps;
   std::string reason;  // one clause, for plan.yaml
 };
 
+// The curve from a predictor's value to an amount: `max` for policy max, the mean for policies mean, quantile
+// and adaptive; `fixed` gives its amount everywhere.
 class Envelope {
  public:
-  // `rates` ascend in fault_rate. max and mean choose the curve; `fixed` gives `fixed_steps` at every rate.
+  // Over fault rates: the largest or mean amount of each rate, monotone upper envelope. `rates` ascend.
   Envelope(const std::vector<RateResilience>& rates, configs::PolicyConfig policy);
+  // Over any predictor, map by map in any order: the running maximum, or isotonic regression. Where all maps
+  // from some value on never met the constraint, that value takes the place of a hopeless rate.
+  Envelope(std::vector<MapNeed> maps, configs::PolicyConfig policy);
 
-  // Above the grid, or where the next grid point above was hopeless, there is no amount: reject.
-  ChipAmount at(double fault_rate) const;
+  // Above the highest characterised value, or above the last usable one below hopeless ones, there is no
+  // amount: reject.
+  ChipAmount at(double value) const;
   // The largest amount of the usable part of the curve (0 if there is none).
   std::int64_t top() const;
 
  private:
   struct Knot {
-    double fault_rate;
+    double value;
     double steps;
     int censored;
     int repeats;
   };
   configs::PolicyConfig policy_;
-  std::vector<Knot> knots_;  // usable ones: below the first hopeless rate
+  std::vector<Knot> knots_;  // usable ones: below the first hopeless value
   std::optional<double> first_hopeless_;
 };
 

@@ -27,4 +27,26 @@ Interval paired_difference(std::int64_t gained, std::int64_t lost, std::int64_t 
           std::min(1.0, centre + half)};
 }
 
+std::vector<double> isotonic(std::span<const double> values, std::span<const double> weights) {
+  struct Block {
+    double mean, weight;
+    std::size_t length;
+  };
+  std::vector<Block> blocks;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    blocks.push_back({values[i], weights[i], 1});
+    while (blocks.size() > 1 && blocks[blocks.size() - 2].mean > blocks.back().mean) {
+      const Block last = blocks.back();
+      blocks.pop_back();
+      Block& before = blocks.back();
+      const double weight = before.weight + last.weight;
+      before = {(before.mean * before.weight + last.mean * last.weight) / weight, weight,
+                before.length + last.length};
+    }
+  }
+  std::vector<double> result;
+  for (const Block& block : blocks) result.insert(result.end(), block.length, block.mean);
+  return result;
+}
+
 }  // namespace kintsugi::training::reduce

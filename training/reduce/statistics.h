@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 namespace kintsugi::training::reduce {
 
@@ -23,5 +25,9 @@ Interval wilson(std::int64_t hits, std::int64_t trials);
 // paired proportions of Bonett and Price (2012): Wald's, with one added to each discordant count, which
 // keeps its coverage where few images differ. The estimate itself is the plain (gained − lost) / images.
 Interval paired_difference(std::int64_t gained, std::int64_t lost, std::int64_t images);
+
+// The ascending sequence that is nearest to `values` in weighted least squares (isotonic regression, by
+// pooling adjacent violators; Ayer et al. 1955). As many `weights` (all positive) as values.
+std::vector<double> isotonic(std::span<const double> values, std::span<const double> weights);
 
 }  // namespace kintsugi::training::reduce

@@ -59,6 +59,7 @@ class Mapper {
     }
     result.lost_after = lost();
     result.placement = placement_;
+    result.multiply_adds = multiply_adds_;
     return result;
   }
 
@@ -137,6 +138,8 @@ class Mapper {
           (reads_lost(s, o, slot) ? unread[o] : by_row(o, row)) += share(s, o, i, p);
       }
     }
+    multiply_adds_ += static_cast<double>(outputs) *
+                      static_cast<double>(inputs * all + avoided_.rows() * avoided_.cols());
     Matrix by_column = by_row * avoided_;
     by_column.colwise() += unread;
     return by_column;
@@ -229,6 +232,8 @@ class Mapper {
         else
           of_slot.row(slot) = avoided_.row(rows[k_of(s, slot, p, slots)]);
       cost.noalias() += by_column * of_slot.transpose();
+      multiply_adds_ +=
+          static_cast<double>(cost.rows()) * static_cast<double>(outputs + slots * avoided_.cols());
     }
   }
 
@@ -392,6 +397,7 @@ class Mapper {
   workloads::LostChannels gone_;            // by stage and slot; empty without drop
   std::vector<std::vector<double>> share_;  // by stage: saliency, as a share of the stage's
   Placement placement_;
+  mutable double multiply_adds_ = 0;
 };
 
 }  // namespace

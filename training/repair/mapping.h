@@ -67,6 +67,7 @@ struct Mapping {
   double lost_before = 0;
   double lost_after = 0;
   std::optional<Dropped> dropped;  // with MappingOptions::drop
+  double multiply_adds = 0;  // of the tables of costs; what the flow solver does comes on top
 };
 
 // `network` as written, not placed. A chip without bypassed PEs leaves everything where it was, and so does
