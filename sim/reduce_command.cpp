@@ -31,7 +31,8 @@ std::string about_of(const std::string& step) {
     return "Step 3 of Reduce: retrains each chip as plan.yaml says, with the chip in the forward pass, and\n"
            "reports what it reached.";
   if (step == "compare")
-    return "Compares Reduce (max, mean) with retraining every chip by a fixed amount: chips saved and\n"
+    return "Compares all policies (max, mean, quantile, adaptive, fixed amounts) on the same chips: chips "
+           "saved,\n"
            "steps spent.";
   return "The whole campaign: pretrain, characterise, plan, retrain, compare. What is already in --out\n"
          "is not done again.";
