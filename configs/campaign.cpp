@@ -209,6 +209,15 @@ RepairConfig read_repair(Section repair) {
     config.batch_norm.emplace();
     config.batch_norm->images = batch_norm->integer("images", 1, kAny, config.batch_norm->images);
   }
+  if (auto drop = repair.optional_section("drop_unbypassable")) {
+    config.drop.emplace();
+    config.drop->max_cycle_factor = drop->real("max_cycle_factor", 1, 1000, config.drop->max_cycle_factor);
+    if (!config.mapping)
+      repair.error(
+          "drop_unbypassable",
+          "'drop_unbypassable' moves channels out of columns that cannot be used, which is mapping's "
+          "work; add 'mapping: {}', or remove it");
+  }
   return config;
 }
 

@@ -93,6 +93,10 @@ struct MappingConfig {
   Saliency saliency = Saliency::output;
   bool spare_columns = true;
 };
+// Keeping away from what faults spoil that no bypass hides, within so many times the cycles.
+struct DropConfig {
+  double max_cycle_factor = 1;
+};
 struct CompensationConfig {
   std::int64_t images = 1000;
   double ridge = 0.01;
@@ -104,6 +108,7 @@ struct RepairConfig {
   std::optional<MappingConfig> mapping;
   std::optional<CompensationConfig> compensation;
   std::optional<RecalibrationConfig> batch_norm;
+  std::optional<DropConfig> drop;  // key `drop_unbypassable`; with mapping only
   bool any() const { return mapping || compensation || batch_norm; }
 };
 

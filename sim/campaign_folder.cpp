@@ -236,6 +236,11 @@ void CampaignFolder::write_before(const reduce::ChipFacts& facts) const {
         fmt::format("predicting_mapped_fault_rate,{}\npredicting_pruned_saliency,{}\npredicting_loss,{}\n",
                     format_number(facts.predictors->mapped_fault_rate),
                     format_number(facts.predictors->pruned_saliency), format_number(facts.predictors->loss));
+  if (facts.dropped)
+    text += fmt::format(
+        "dropped_columns,{}\ndropped_rows,{}\ndropped_channels,{}\ncycle_factor,{}\ndrop_problem,{}\n",
+        facts.dropped->columns, facts.dropped->rows, facts.dropped->channels,
+        format_number(facts.dropped->cycle_factor), common::csv_cell(facts.dropped->problem));
   for (const auto& [layer, rate] : facts.mapped_fault_rate)
     text +=
         fmt::format("{},{}\n", common::csv_cell("mapped_fault_rate:" + layer), common::format_number(rate));
@@ -253,10 +258,12 @@ std::optional<reduce::ChipFacts> CampaignFolder::read_before(const std::string& 
   reduce::ChipFacts facts;
   facts.id = id;
   std::map<std::string, double> values;
+  std::optional<std::string> problem;
   for (const common::CsvRow& row : rows) {
     if (row.cells.size() != 2) return std::nullopt;
     const auto value = common::parse_real(row.cells[1].text);
     const std::string& name = row.cells[0].text;
+    if (name == "drop_problem") problem = row.cells[1].text;
     if (!value) continue;  // the header
     if (name.starts_with(kMapped))
       facts.mapped_fault_rate.emplace_back(name.substr(kMapped.size()), *value);
@@ -280,6 +287,9 @@ std::optional<reduce::ChipFacts> CampaignFolder::read_before(const std::string& 
     facts.repair_steps = {values["mapping_steps"], values["compensation_steps"], values["batch_norm_steps"]};
     facts.repaired = {images, whole("repaired_correct"), whole("repaired_gained"), whole("repaired_lost")};
   }
+  if (problem && all({"dropped_columns", "dropped_rows", "dropped_channels", "cycle_factor"}))
+    facts.dropped = training::repair::Dropped{whole("dropped_columns"), whole("dropped_rows"),
+                                              whole("dropped_channels"), values["cycle_factor"], *problem};
   if (!all({"predicting_mapped_fault_rate", "predicting_pruned_saliency", "predicting_loss"}))
     return std::nullopt;
   facts.predictors = reduce::Predictors{values["predicting_mapped_fault_rate"],

@@ -37,6 +37,10 @@ void add_repair(std::vector<ManifestEntry>& entries, const configs::RepairConfig
   entries.push_back({"repair.mapping", mapping});
   entries.push_back({"repair.compensation", compensation});
   entries.push_back({"repair.batch_norm", batch_norm});
+  if (repair.drop)
+    entries.push_back(
+        {"repair.drop_unbypassable",
+         "up to " + common::format_number(repair.drop->max_cycle_factor) + " times the cycles"});
 }
 
 constexpr const char* kPolicies[] = {"max", "mean", "fixed", "quantile", "adaptive"};

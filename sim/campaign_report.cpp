@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "common/csv.h"
 #include "common/text.h"
 #include "training/reduce/plan_file.h"
@@ -57,6 +59,40 @@ std::string guarantee_yaml(const std::optional<GuaranteeCheck>& guarantee) {
       share.low, share.high);
 }
 
+// Of the chips with faults that no bypass hides; those that are shipped as they are drop nothing.
+std::string dropped_yaml(const CampaignReport& report) {
+  if (!report.drops) return "";
+  std::int64_t chips = 0, rejected = 0, columns = 0, rows = 0, channels = 0;
+  double cycles = 0, most = 0;
+  for (const ChipReport& chip : report.chips) {
+    const auto& dropped = chip.plan.facts.dropped;
+    if (!dropped || chip.plan.verdict == reduce::Verdict::ship) continue;
+    ++chips;
+    if (!dropped->problem.empty()) {
+      ++rejected;
+      continue;
+    }
+    columns += dropped->columns;
+    rows += dropped->rows;
+    channels += dropped->channels;
+    cycles += dropped->cycle_factor;
+    most = std::max(most, dropped->cycle_factor);
+  }
+  return fmt::format(
+      "  dropped: {{chips: {}, impossible: {}, columns: {}, rows: {}, channels: {}, mean_cycle_factor: {}, "
+      "highest_cycle_factor: {}}}  # chips with faults that no bypass hides\n",
+      chips, rejected, columns, rows, channels,
+      chips > rejected ? format_number(cycles / static_cast<double>(chips - rejected)) : "none",
+      chips > rejected ? format_number(most) : "none");
+}
+
+std::string dropped_cells(const reduce::ChipPlan& plan) {
+  const auto& dropped = plan.facts.dropped;
+  if (!dropped || plan.verdict == reduce::Verdict::ship) return ",0,0,0,1";
+  return fmt::format(",{},{},{},{}", dropped->columns, dropped->rows, dropped->channels,
+                     format_number(dropped->cycle_factor));
+}
+
 }  // namespace
 
 Arithmetic& Arithmetic::operator+=(const Arithmetic& other) {
@@ -80,6 +116,7 @@ std::string results_csv(const CampaignReport& report) {
       "test_accuracy_float,test_accuracy_fault_free,test_accuracy,test_change,test_change_low,test_change_"
       "high,"
       "outcome,mapping_steps,compensation_steps,batch_norm_steps,check_steps,arithmetic_steps" +
+      std::string(report.drops ? ",dropped_columns,dropped_rows,dropped_channels,cycle_factor" : "") +
       leak_column(report.decided_on, true) + "\n";
   for (const ChipReport& chip : report.chips) {
     const reduce::ChipFacts& facts = chip.plan.facts;
@@ -100,9 +137,10 @@ std::string results_csv(const CampaignReport& report) {
       text += "0,,,,,,,,";
     }
     const Arithmetic& spent = chip.spent;
-    text += fmt::format("{},{:.2f},{:.2f},{:.2f},{:.2f},{:.2f}{}\n", reduce::to_string(chip.outcome),
+    text += fmt::format("{},{:.2f},{:.2f},{:.2f},{:.2f},{:.2f}{}{}\n", reduce::to_string(chip.outcome),
                         spent.repair.mapping, spent.repair.compensation, spent.repair.batch_norm,
-                        spent.checks, spent.total(), leak_column(report.decided_on, false));
+                        spent.checks, spent.total(), report.drops ? dropped_cells(chip.plan) : "",
+                        leak_column(report.decided_on, false));
   }
   return text;
 }
@@ -207,6 +245,7 @@ std::string summary_yaml(const CampaignReport& report) {
       arithmetic_yaml(spent), report.steps_per_epoch, assumed, faulty, live,
       report.escapes == 0 ? std::string("\"assumed 100 %\"")
                           : fmt::format("\"{} faults escaped the test\"", report.escapes));
+  text += dropped_yaml(report);
   text += guarantee_yaml(report.guarantee);
   if (!report.policies.empty()) text += "  compare:\n";
   for (const PolicyReport& policy : report.policies) text += policy_yaml(policy.all, report.steps_per_epoch);

@@ -67,6 +67,13 @@ void CampaignWorker::baseline(const std::string& set, const workloads::ImageSet&
   folder_.write_baseline(set, result);
 }
 
+void CampaignWorker::insert(const faults::FaultMap& map, const faults::ArrayFaults& faults, bool keep_away) {
+  if (keep_away)
+    bench_.insert_chip(faults, faults::find_unbypassable(map, faults.bypass));
+  else
+    bench_.insert_chip(faults);
+}
+
 workloads::Parameters CampaignWorker::repaired(StageTimes& times) {
   workloads::Parameters parameters = bench_.repair(weights_, scales());
   const configs::RepairConfig& config = inputs_.config.repair;
@@ -115,19 +122,20 @@ CharacterizedMap CampaignWorker::characterized(const std::string& stream, const 
 
 void CampaignWorker::characterize(std::size_t rate_index, int repeat, const ReportSteps& progress) {
   const double rate = inputs_.config.characterize.fault_rates[rate_index];
-  bench_.insert_chip(compile_for(inputs_, characterization_map(inputs_, rate_index, repeat)));
+  const faults::FaultMap map = characterization_map(inputs_, rate_index, repeat);
+  insert(map, compile_for(inputs_, map));
   StageTimes times;
-  const CharacterizedMap map =
+  const CharacterizedMap result =
       characterized(fmt::format("characterize/{}/{}", common::format_number(rate), repeat), progress, times,
                     [](const reduce::Score&) { return true; });
   write_timings(folder_.root(), "characterize",
                 fmt::format("rate_{}_repeat_{}", common::format_number(rate), repeat), times);
-  folder_.write_characterized(rate, repeat, map);
+  folder_.write_characterized(rate, repeat, result);
 }
 
 void CampaignWorker::calibrate(const faults::FaultMap& map, const ReportSteps& progress) {
   const reduce::Constraint constraint(inputs_.config.constraint);
-  bench_.insert_chip(compile_for(inputs_, map));
+  insert(map, compile_for(inputs_, map));
   StageTimes times;
   // A chip that is delivered without retraining needs none, whatever is planned.
   const CharacterizedMap result = characterized(
@@ -139,7 +147,7 @@ void CampaignWorker::calibrate(const faults::FaultMap& map, const ReportSteps& p
 
 void CampaignWorker::before(const faults::FaultMap& map) {
   const faults::ArrayFaults faults = compile_for(inputs_, map);
-  bench_.insert_chip(faults);
+  insert(map, faults);
   reduce::ChipFacts facts;
   facts.id = map.chip;
   facts.faulty_pes = map.faulty_pes();
@@ -156,6 +164,9 @@ void CampaignWorker::before(const faults::FaultMap& map) {
     const workloads::Parameters parameters = repaired(times);
     facts.repaired = check(parameters, times, &loss);
     facts.repair_steps = bench_.repair_steps();
+    facts.dropped = bench_.dropped();
+    if (facts.dropped && facts.dropped->problem.empty())
+      facts.live_faults -= faults::find_unbypassable(map, faults.bypass).faulty_pes;
     RepairedNetwork keep{parameters, std::nullopt};
     if (bench_.placement() != nullptr) keep.placement = *bench_.placement();
     folder_.write_repaired(map.chip, inputs_.network, keep);
@@ -168,7 +179,8 @@ void CampaignWorker::before(const faults::FaultMap& map) {
 
 void CampaignWorker::retrain(const faults::FaultMap& map, const RetrainJob& job,
                              const ReportSteps& progress) {
-  bench_.insert_chip(compile_for(inputs_, map));
+  const auto facts = folder_.read_before(map.chip, inputs_.decision.size());
+  insert(map, compile_for(inputs_, map), !facts || !facts->dropped || facts->dropped->problem.empty());
   StageTimes times;
   workloads::Parameters start = weights_;
   if (job.repair && inputs_.config.repair.any()) {

@@ -44,6 +44,8 @@ class CampaignWorker {
   // Baselines are read when first needed: those of the test set exist for retraining only.
   const reduce::Correct& baseline_of(const std::string& set, const workloads::ImageSet& images);
   const workloads::ActivationScales& scales();
+  // With what repair is to keep away from, unless that is known to be in vain.
+  void insert(const faults::FaultMap& map, const faults::ArrayFaults& faults, bool keep_away = true);
   // Repairs the inserted chip as the campaign says.
   workloads::Parameters repaired(StageTimes& times);
   // Accuracy on the decision images.

@@ -491,6 +491,62 @@ TEST_F(Reduce, CharacterizesOnMapsLikeTheLots) {
   EXPECT_THAT(reduce("characterize", "a", like).text, HasSubstr("characterize.maps"));
 }
 
+// Faults in psum and activation registers: what keeps away from them is delivered, computes on its own chip
+// what a fault-free chip computes, at every fidelity, and says what was dropped.
+TEST_F(Reduce, KeepsAwayFromWhatNoBypassHides) {
+  common::write_file_atomic(
+      folder_ / "campaign.yaml",
+      std::string(kCampaign) +
+          "  repair: {mapping: {}, compensation: {images: 300}, drop_unbypassable: {max_cycle_factor: 1.35}}\n");
+  const std::string less =
+      "--quiet --set campaign.characterize.fault_rates=[0.1,0.4] --set campaign.characterize.maps=like_chips "
+      "--set 'campaign.chips={sample: {count: 8, fault_rate: {uniform: [0.03, 0.4]}, sites: {multiplier: 1, "
+      "psum_register: 1, activation_register: 1}}}' ";
+  const Outcome one = reduce("all", "a", less + "--workers 1 --threads 1");
+  ASSERT_EQ(one.status, 0) << one.text;
+  ASSERT_EQ(reduce("all", "b", less + "--workers 2 --threads 2").status, 0);
+  expect_same("a", "b");
+  EXPECT_GE(repaired_chips_that_run("a"), 3);
+  const std::string plan = text("a/plan.yaml"), summary = text("a/summary.yaml");
+  EXPECT_THAT(plan, HasSubstr("dropped: {columns: "));
+  EXPECT_THAT(plan, HasSubstr("of 3 outputs find a column without faults"));
+  EXPECT_THAT(plan, HasSubstr("plan: reject"));
+  EXPECT_THAT(summary, HasSubstr("  dropped: {chips: 8, impossible: "));
+  common::Diagnostics diagnostics;
+  const auto rows = common::parse_csv(text("a/results.csv"), "results.csv", diagnostics);
+  std::map<std::string, std::size_t> column;
+  for (std::size_t i = 0; i < rows[0].cells.size(); ++i) column[rows[0].cells[i].text] = i;
+  int kept = 0, slower = 0;
+  for (std::size_t r = 1; r < rows.size(); ++r) {
+    const auto cell = [&](const char* name) { return rows[r].cells[column.at(name)].text; };
+    if (cell("plan") == "reject" || cell("plan") == "ship") continue;
+    SCOPED_TRACE(cell("chip"));
+    EXPECT_EQ(cell("test_accuracy"), cell("test_accuracy_fault_free"));
+    ++kept;
+    slower += cell("cycle_factor") != "1";
+    // The same outputs at every fidelity, and on a chip without faults.
+    const std::string chip = "a/chips/" + cell("chip");
+    common::write_file_atomic(folder_ / "workload.yaml",
+                              "workload:\n  network: network.yaml\n  weights: " + chip +
+                                  "/deployed.safetensors\n  dataset: {images: a/test/images.npy, labels: "
+                                  "a/test/labels.npy}\n  batch: 8\n");
+    std::string outputs;
+    for (const char* how : {"functional", "cycle", "pe", "functional without"}) {
+      const std::string out = "run_" + cell("chip") + "_" + std::to_string(std::string(how).size());
+      const std::string fidelity = std::string(how).substr(0, std::string(how).find(' '));
+      const Outcome outcome =
+          run("run --chip chip.yaml --workload workload.yaml --fidelity " + fidelity + " --out " + out +
+              (std::string(how).ends_with("without") ? "" : " --fault-map " + chip + "/fault_map.yaml"));
+      ASSERT_EQ(outcome.status, 0) << outcome.text;
+      const std::string found = text(out + "/logits.npy");
+      if (outputs.empty()) outputs = found;
+      EXPECT_TRUE(found == outputs) << how;
+    }
+  }
+  EXPECT_GE(kept, 2);
+  EXPECT_GE(slower, 1);
+}
+
 TEST_F(Reduce, TakesALotAndSaysWhatABypassCannotHide) {
   common::write_file_atomic(folder_ / "lot.csv",
                             "chip,row,col,site,bit,stuck_at\n"

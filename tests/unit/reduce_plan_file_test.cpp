@@ -50,7 +50,11 @@ Plan example() {
   chip.verdict = Verdict::repair;
   chip.planned_steps = 0;
   plan.chips.push_back(chip);
+  chip.facts.id = "dropped";
+  chip.facts.dropped = repair::Dropped{3, 2, 7, 1.25, ""};
+  plan.chips.push_back(chip);
   chip.facts.repaired.reset();
+  chip.facts.dropped = repair::Dropped{256, 0, 0, 1, "every column: spoiled"};
   chip.facts.id = "yes";
   chip.verdict = Verdict::reject;
   chip.planned_steps = 0;
@@ -76,7 +80,7 @@ TEST_F(PlanFile, ReadsBackTheSame) {
   const std::string text = plan_yaml(plan);
   const Plan back = read_plan(write(text));
   EXPECT_EQ(plan_yaml(back), text);
-  ASSERT_EQ(back.chips.size(), 3u);
+  ASSERT_EQ(back.chips.size(), 4u);
   EXPECT_EQ(back.chips[0].facts.id, "007");
   EXPECT_EQ(back.chips[0].facts.before, plan.chips[0].facts.before);
   EXPECT_EQ(back.chips[0].facts.mapped_fault_rate, plan.chips[0].facts.mapped_fault_rate);
@@ -91,9 +95,12 @@ TEST_F(PlanFile, ReadsBackTheSame) {
   EXPECT_EQ(back.chips[0].predicted->low, 0.88);
   EXPECT_TRUE(back.chips[0].calibrated);
   EXPECT_FALSE(back.chips[1].calibrated);
-  EXPECT_EQ(back.chips[2].facts.id, "yes");
-  EXPECT_EQ(back.chips[2].facts.repaired, std::nullopt);
-  EXPECT_EQ(back.chips[2].verdict, Verdict::reject);
+  EXPECT_EQ(back.chips[1].facts.dropped, std::nullopt);
+  EXPECT_EQ(back.chips[2].facts.dropped, plan.chips[2].facts.dropped);
+  EXPECT_EQ(back.chips[3].facts.id, "yes");
+  EXPECT_EQ(back.chips[3].facts.repaired, std::nullopt);
+  EXPECT_EQ(back.chips[3].facts.dropped, plan.chips[3].facts.dropped);
+  EXPECT_EQ(back.chips[3].verdict, Verdict::reject);
 }
 
 TEST_F(PlanFile, KeepsPolicyAndGuarantee) {

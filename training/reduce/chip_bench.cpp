@@ -89,8 +89,12 @@ ChipBench::ChipBench(const BenchInputs& inputs, common::ThreadPool& pool)
 
 ChipBench::~ChipBench() = default;
 
-void ChipBench::insert_chip(const faults::ArrayFaults& faults) {
+void ChipBench::insert_chip(const faults::ArrayFaults& faults,
+                            std::optional<faults::Unbypassable> unbypassable) {
   faults_ = faults;
+  avoided_.reset();
+  dropped_.reset();
+  if (inputs_.repair.drop && unbypassable && unbypassable->any()) avoided_ = std::move(unbypassable);
   if (placement_) network_ = *inputs_.network;
   placement_.reset();
   masks_ = workloads::pruning_masks(network_, faults_, *inputs_.chip);
@@ -100,7 +104,8 @@ void ChipBench::insert_chip(const faults::ArrayFaults& faults) {
 void ChipBench::place_channels(const workloads::Placement& placement) {
   network_ = workloads::placed(*inputs_.network, placement);
   placement_ = placement;
-  masks_ = workloads::pruning_masks(network_, faults_, *inputs_.chip);
+  masks_ = avoided_ ? workloads::pruning_masks(network_, faults_, *inputs_.chip, *avoided_)
+                    : workloads::pruning_masks(network_, faults_, *inputs_.chip);
 }
 
 Predictors ChipBench::pruned(const workloads::Parameters& original) const {
@@ -173,9 +178,18 @@ workloads::Parameters ChipBench::repair(const workloads::Parameters& original,
   repair_seconds_.shared = watch.elapsed();
   if (config.mapping) {
     watch = {};
-    const repair::Mapping mapping =
-        repair::map_around_faults(*inputs_.network, shared_repair_->saliency, faults_, *inputs_.chip,
-                                  {config.mapping->spare_columns, 4});
+    const auto map = [&] {
+      repair::MappingOptions options{config.mapping->spare_columns, 4};
+      if (avoided_) options.drop = repair::DropOptions{*avoided_, config.drop->max_cycle_factor};
+      return repair::map_around_faults(*inputs_.network, shared_repair_->saliency, faults_, *inputs_.chip,
+                                       options);
+    };
+    repair::Mapping mapping = map();
+    dropped_ = mapping.dropped;
+    if (dropped_ && !dropped_->problem.empty()) {
+      avoided_.reset();  // repaired as if they were not known
+      mapping = map();
+    }
     place_channels(mapping.placement);
     parameters = workloads::place(*inputs_.network, original, mapping.placement);
     repair_steps_.mapping = mapping.multiply_adds / step_multiply_adds();

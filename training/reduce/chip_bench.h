@@ -17,6 +17,7 @@
 #include "configs/campaign.h"
 #include "configs/chip.h"
 #include "faults/array_faults.h"
+#include "faults/unbypassable.h"
 #include "training/reduce/constraint.h"
 #include "training/reduce/plan.h"
 #include "training/trainer.h"
@@ -65,8 +66,10 @@ class ChipBench {
   ChipBench(const BenchInputs& inputs, common::ThreadPool& pool);
   ~ChipBench();
 
-  // Faults are loaded until the next call; channels are where the network says.
-  void insert_chip(const faults::ArrayFaults& faults);
+  // Faults are loaded until the next call; channels are where the network says. `unbypassable`: what mapping
+  // is to keep away from, if the campaign has that.
+  void insert_chip(const faults::ArrayFaults& faults,
+                   std::optional<faults::Unbypassable> unbypassable = std::nullopt);
   // The inserted chip's repair: channels mapped around its faulty PEs, pruning, compensation, batch-norm
   // recalibration, as far as asked for. Returns the repaired parameters. From here on all parameters are
   // those of the mapped network.
@@ -89,6 +92,9 @@ class ChipBench {
   // Parameters of the mapped network as the network was written.
   workloads::Parameters as_written(const workloads::Parameters& parameters) const;
   const workloads::Masks& masks() const { return masks_; }
+  // What the last repair did about faults that the bypass does not hide; absent if there was nothing to keep
+  // away from. With a problem nothing was done about them.
+  const std::optional<repair::Dropped>& dropped() const { return dropped_; }
 
   // Quantised for the inserted chip: pruned weights, its bypass bits.
   workloads::DeployedNetwork deploy(const workloads::Parameters& parameters,
@@ -126,6 +132,8 @@ class ChipBench {
   common::ThreadPool& pool_;
   array::FunctionalAccelerator accelerator_;
   faults::ArrayFaults faults_;
+  std::optional<faults::Unbypassable> avoided_;  // there is something, and mapping keeps away from it
+  std::optional<repair::Dropped> dropped_;
   workloads::Masks masks_;
 };
 

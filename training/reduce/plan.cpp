@@ -70,6 +70,9 @@ ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Con
   if (constraint.judge(facts.before) == Outcome::pass) {
     plan.verdict = Verdict::ship;
     plan.reason = "accuracy before retraining meets the constraint beyond its 95 % interval";
+  } else if (facts.dropped && !facts.dropped->problem.empty()) {
+    plan.verdict = Verdict::reject;
+    plan.reason = facts.dropped->problem;
   } else if (facts.repaired && constraint.judge(start) == Outcome::pass) {
     plan.verdict = Verdict::repair;
     plan.reason = "accuracy after repair meets the constraint beyond its 95 % interval";

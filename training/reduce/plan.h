@@ -11,6 +11,7 @@
 #include "training/reduce/calibration.h"
 #include "training/reduce/constraint.h"
 #include "training/reduce/resilience.h"
+#include "training/repair/mapping.h"
 
 namespace kintsugi::training::reduce {
 
@@ -44,12 +45,16 @@ struct ChipFacts {
   std::int64_t faulty_pes = 0;
   double fault_rate = 0;  // faulty PEs / (rows · columns)
   std::int64_t assumed_maskable = 0;
-  std::int64_t live_faults = 0;  // PEs whose fault a bypass does not hide: test escapes, faulty registers
+  // PEs whose fault a bypass does not hide: test escapes, and faulty registers unless they are kept away
+  // from.
+  std::int64_t live_faults = 0;
   std::vector<std::pair<std::string, double>> mapped_fault_rate;  // by layer, in network order
   Score before;                   // original weights, pruned by the bypass, on this chip; decision set
   std::optional<Score> repaired;  // what retraining starts from, if the campaign repairs
   RepairSteps repair_steps;       // of that repair
   std::optional<Predictors> predictors = std::nullopt;
+  // Of a chip with faults that its bypass does not hide, where the campaign keeps away from them.
+  std::optional<repair::Dropped> dropped = std::nullopt;
 };
 
 // The value of a predictor for a chip. Throws common::InputError if it was not measured.

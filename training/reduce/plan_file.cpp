@@ -121,6 +121,14 @@ std::string chip_yaml(const ChipPlan& plan) {
         fmt::format("      predictors: {{mapped_fault_rate: {}, pruned_saliency: {}, loss: {}}}\n",
                     format_number(facts.predictors->mapped_fault_rate),
                     format_number(facts.predictors->pruned_saliency), format_number(facts.predictors->loss));
+  std::string dropped;
+  if (facts.dropped)
+    dropped = fmt::format("      dropped: {{columns: {}, rows: {}, channels: {}, cycle_factor: {}{}}}\n",
+                          facts.dropped->columns, facts.dropped->rows, facts.dropped->channels,
+                          format_number(facts.dropped->cycle_factor),
+                          facts.dropped->problem.empty()
+                              ? ""
+                              : fmt::format(", problem: {}", yaml_scalar(facts.dropped->problem)));
   std::string predicted;
   if (plan.predicted)
     predicted = fmt::format("      predicted: {{accuracy: {}, low: {}, high: {}}}\n",
@@ -138,7 +146,7 @@ std::string chip_yaml(const ChipPlan& plan) {
       "      accuracy_before: {}\n"
       "      accuracy_change: {}  # against the fault-free chip; 95 % interval {:+.5f} ... {:+.5f}\n"
       "      before: {{correct: {}, gained: {}, lost: {}}}\n"
-      "{}{}{}"
+      "{}{}{}{}"
       "      plan: {}\n"
       "      planned_steps: {}\n"
       "      planned_epochs: {}\n"
@@ -147,7 +155,7 @@ std::string chip_yaml(const ChipPlan& plan) {
       yaml_scalar(facts.id), yaml_scalar(facts.fault_map), facts.fault_map_sha256, facts.faulty_pes,
       format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults, rates,
       format_number(facts.before.accuracy()), format_number(change.estimate), change.low, change.high,
-      facts.before.correct, facts.before.gained, facts.before.lost, repaired, predictors,
+      facts.before.correct, facts.before.gained, facts.before.lost, dropped, repaired, predictors,
       plan.calibrated ? "      calibrated: true\n" : "", to_string(plan.verdict), plan.planned_steps,
       format_number(plan.planned_epochs), predicted, yaml_scalar(plan.reason));
 }
@@ -183,6 +191,10 @@ ChipPlan read_chip_plan(configs::Section section, std::int64_t images) {
     facts.predictors =
         Predictors{predictors->real("mapped_fault_rate", 0, 1), predictors->real("pruned_saliency", 0, 1),
                    predictors->real("loss", 0, 1e18)};
+  if (auto dropped = section.optional_section("dropped"))
+    facts.dropped = repair::Dropped{dropped->integer("columns", 0, kAny), dropped->integer("rows", 0, kAny),
+                                    dropped->integer("channels", 0, kAny),
+                                    dropped->real("cycle_factor", 0, 1e9), dropped->text("problem", "")};
   if (auto predicted = section.optional_section("predicted"))
     plan.predicted = Interval{predicted->real("accuracy", -1, 2), predicted->real("low", -1, 2),
                               predicted->real("high", -1, 2)};

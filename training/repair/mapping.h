@@ -58,6 +58,7 @@ struct Dropped {
   std::int64_t channels = 0;  // of the network, lost because they stand in a spoiled column
   double cycle_factor = 1;
   std::string problem;  // if not empty: why such a network cannot be placed on this chip
+  friend bool operator==(const Dropped&, const Dropped&) = default;
 };
 
 struct Mapping {
