@@ -17,7 +17,7 @@ rates=${RATES:-0.01, 0.05, 0.1, 0.2, 0.3}
 maps=${MAPS:-3}
 steps=${STEPS:-100}
 mapping='mapping: {spare_columns: false}'
-compensation='compensation: {images: 500}'
+compensation='compensation: {images: 1000}'
 batch_norm='batch_norm: {images: 1000}'
 mkdir -p "$out"
 

@@ -50,7 +50,7 @@ Eigen::VectorXd dense_solution(const Eigen::MatrixXd& x, const Eigen::VectorXd& 
 TEST(Compensation, EqualsADenseSolveOfEachColumn) {
   common::RandomStream random(11, "test-least-squares");
   common::ThreadPool two(2);
-  constexpr Eigen::Index kSamples = 120, kWeights = 30, kInputs = kWeights + 1;
+  constexpr Eigen::Index kSamples = 400, kWeights = 150, kInputs = kWeights + 1;
   constexpr double kRidge = 0.03;
   Eigen::MatrixXd x(kSamples, kInputs);
   for (double& v : x.reshaped()) v = random.uniform(-1, 1);

@@ -167,6 +167,20 @@ TEST(Mapping, LeavesAChipWithoutBypassAsItWas) {
   EXPECT_EQ(mapped.lost_after, 0);
 }
 
+TEST(Mapping, LeavesChannelsThatLoseNothingWhereTheyWere) {
+  const Network network = network_of(2, 3, 3, {conv("c", 4, 1), global_average()});
+  const configs::ChipConfig chip = small_chip(configs::ConvolutionMapping::im2col);
+  faults::ArrayFaults faults = faults::fault_free(7, 9);
+  faults.bypass[6 * 9 + 8] = 1;  // a row and a column that this layer does not use
+  const auto saliency =
+      training::repair::weight_saliency(network, random_parameters(network, 1), Saliency::magnitude, {});
+  for (const bool spare : {false, true}) {
+    const Mapping mapped = map_around_faults(network, saliency, faults, chip, {spare, 4});
+    EXPECT_EQ(mapped.placement.stages[0].slot_of, (std::vector<std::int32_t>{0, 1, 2, 3}));
+    EXPECT_EQ(mapped.lost_after, 0);
+  }
+}
+
 TEST(Mapping, WeighsOutputsByTheSquaresOfWhatTheyRead) {
   Network network = network_of(2, 2, 1, {conv("c", 1, 1), flatten(), linear("f", 2)});
   network.input.mean.clear();

@@ -183,7 +183,7 @@ Compensator::Problem Compensator::pose(std::size_t s, std::int64_t group, std::s
   problem.unpruned.noalias() = problem.shared.inverse * gradient;
   const auto m = static_cast<double>(sample.count), k = static_cast<double>(all),
              n = static_cast<double>(columns);
-  multiply_adds += m * k * k / 2 + m * k * n + k * k * k * 7 / 6 + 2 * k * k * n;
+  multiply_adds += m * k * k / 2 + m * k * n + k * k * k / 2 + 2 * k * k * n;
   return problem;
 }
 

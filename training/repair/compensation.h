@@ -33,7 +33,7 @@ namespace kintsugi::training::repair {
 
 struct CompensationOptions {
   double ridge = 1e-2;
-  std::int64_t positions = 20000;  // at most so many rows of X: maps are sampled at evenly spaced positions
+  std::int64_t positions = 8192;  // at most so many rows of X: maps are sampled at evenly spaced positions
 };
 
 struct Compensation {

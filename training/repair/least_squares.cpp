@@ -39,6 +39,32 @@ void solve_in_place(MatrixXd& part, MatrixXd& right) {
   factor.solveInPlace(right);
 }
 
+// (L Lᵀ)⁻¹ by L⁻¹, block by block: a third of the work of solving for the columns of the identity, which does
+// not see the zeros.
+MatrixXd inverse_of(const Eigen::LLT<MatrixXd>& factor) {
+  constexpr Index kBlock = 128;
+  const MatrixXd& lower = factor.matrixLLT();
+  const Index size = lower.rows();
+  MatrixXd root = MatrixXd::Zero(size, size);  // L⁻¹
+  for (Index at = 0; at < size; at += kBlock) {
+    const Index count = std::min(kBlock, size - at);
+    const auto corner = lower.block(at, at, count, count).triangularView<Eigen::Lower>();
+    root.block(at, at, count, count) = corner.solve(MatrixXd::Identity(count, count));
+    if (at == 0) continue;
+    const MatrixXd before =
+        lower.block(at, 0, count, at) * root.topLeftCorner(at, at).triangularView<Eigen::Lower>();
+    root.block(at, 0, count, at).noalias() = -root.block(at, at, count, count) * before;
+  }
+  MatrixXd inverse(size, size);
+  for (Index at = 0; at < size; at += kBlock) {
+    const Index count = std::min(kBlock, size - at), below = size - at;
+    inverse.block(at, 0, count, at + count).noalias() =
+        root.block(at, at, below, count).transpose() * root.block(at, 0, below, at + count);
+    inverse.block(0, at, at, count) = inverse.block(at, 0, count, at).transpose();
+  }
+  return inverse;
+}
+
 class ColumnSolver {
  public:
   ColumnSolver(const LeastSquares& problem, const MatrixXd& unpruned, const MatrixXd& start)
@@ -125,8 +151,7 @@ LeastSquares prepare_least_squares(MatrixXd gram, double ridge, std::int64_t reg
   constexpr double kSingular = 1e-14;
   if (factor.info() != Eigen::Success || !(factor.rcond() > kSingular)) refuse();
   LeastSquares problem;
-  problem.inverse = MatrixXd::Identity(gram.rows(), gram.cols());
-  factor.solveInPlace(problem.inverse);
+  problem.inverse = inverse_of(factor);
   problem.gram = std::move(gram);
   return problem;
 }
