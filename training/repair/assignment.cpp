@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 
 namespace kintsugi::training::repair {
@@ -12,6 +13,12 @@ namespace kintsugi::training::repair {
 std::vector<std::int32_t> assign(const AssignmentCost& cost) {
   using Graph = lemon::SmartDigraph;
   const Eigen::Index channels = cost.rows(), slots = cost.cols();
+  const double top = cost.maxCoeff();
+  if (top < 1e-200) {  // wherever they are, nothing is lost
+    std::vector<std::int32_t> same(static_cast<std::size_t>(channels));
+    std::iota(same.begin(), same.end(), 0);
+    return same;
+  }
   Graph graph;
   graph.reserveNode(static_cast<int>(channels + slots) + 1);
   graph.reserveArc(static_cast<int>(channels * slots + slots));
@@ -20,8 +27,7 @@ std::vector<std::int32_t> assign(const AssignmentCost& cost) {
   for (Eigen::Index s = 0; s < slots; ++s) right.push_back(graph.addNode());
   const Graph::Node unused = graph.addNode();
   // Whole numbers: the solver compares exactly. Sums over a thousand channels stay far from overflow.
-  const double top = cost.maxCoeff();
-  const double unit = top > 1e-200 ? std::ldexp(1, 44) / top : 0;
+  const double unit = std::ldexp(1, 44) / top;
   Graph::ArcMap<std::int64_t> price(graph, 0);
   Graph::NodeMap<std::int64_t> supply(graph, 0);
   for (Eigen::Index n = 0; n < channels; ++n) {
