@@ -15,21 +15,6 @@ constexpr int kPadding = 4;
 
 }  // namespace
 
-void load_images(const workloads::Network& network, const workloads::ImageSet& images, std::int64_t begin,
-                 std::int64_t count, std::span<float> input) {
-  if (!network.stages.front().convolution) {
-    workloads::normalize(images, begin, count, network.input, input);
-    return;
-  }
-  std::vector<float> planes(input.size());
-  workloads::normalize(images, begin, count, network.input, planes);
-  const std::int64_t channels = images.shape.channels, area = images.shape.height * images.shape.width;
-  for (std::int64_t image = 0; image < count; ++image)
-    for (std::int64_t c = 0; c < channels; ++c)
-      for (std::int64_t at = 0; at < area; ++at)
-        input[(image * area + at) * channels + c] = planes[(image * channels + c) * area + at];
-}
-
 BatchSource::BatchSource(const workloads::Network& network, const workloads::ImageSet& images,
                          std::int64_t batch, bool augment, std::uint64_t seed, std::string stream)
     : images_(&images),

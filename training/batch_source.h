@@ -16,11 +16,6 @@ class ThreadPool;
 
 namespace kintsugi::training {
 
-// Images as they are, `count` of them from `begin` on: normalised pixels in the order BatchPass::input()
-// wants.
-void load_images(const workloads::Network& network, const workloads::ImageSet& images, std::int64_t begin,
-                 std::int64_t count, std::span<float> input);
-
 class BatchSource {
  public:
   // `network` and `images` must outlive the source. Throws common::InputError if there are fewer images than

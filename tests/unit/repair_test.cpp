@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "array/functional_accelerator.h"
@@ -11,6 +12,7 @@
 #include "tests/support/repair_cases.h"
 #include "training/batch_pass.h"
 #include "training/batch_source.h"
+#include "training/repair/batch_norm_recalibration.h"
 #include "training/repair/mapping.h"
 #include "workloads/deployed.h"
 #include "workloads/inference.h"
@@ -66,8 +68,9 @@ TEST(Placement, TrainsTheSameGradients) {
     auto moved = workloads::place(network, parameters, placement);
     const auto gradients = [&](const Network& n, workloads::Parameters& p) {
       training::BatchPass pass(n, 8, pool, std::nullopt);
-      training::load_images(n, images, 0, 8, pass.input());
-      const double loss = pass.run(p, images.labels, {});
+      std::vector<std::int32_t> labels(8);
+      training::BatchSource(n, images, 8, false, 1, "test").load(0, pass.input(), labels, pool);
+      const double loss = pass.run(p, labels, {});
       return std::pair(loss, pass.gradients());
     };
     const auto [loss, expected] = gradients(network, parameters);
@@ -200,6 +203,59 @@ TEST(Mapping, WeighsOutputsByTheSquaresOfWhatTheyRead) {
   EXPECT_THAT(saliency.at("c.weight").data, ::testing::ElementsAre(4 * 3.5f, 9 * 1.25f));
   // c's outputs 2a + 3b + 1: image 0: 3, 8; image 1: 13, 1. Mean squares (9 + 169)/2, (64 + 1)/2.
   EXPECT_THAT(saliency.at("f.weight").data, ::testing::ElementsAre(89.f, 4 * 32.5f, 0.25f * 89, 32.5f));
+}
+
+TEST(Recalibration, MeasuresWhatTheChipComputes) {
+  common::ThreadPool pool(1);
+  const Network network = networks()[0].second;
+  const workloads::Stage& stage = network.stages[0];  // c1: 3x3, padding 1, behind it bn1
+  const configs::ChipConfig chip = small_chip(configs::ConvolutionMapping::im2col);
+  const auto parameters = random_parameters(network, 6);
+  const auto images = random_images(30, network.input_shape(), network.classes, 6);
+  const auto scales = workloads::calibrate(network, parameters, images, {});
+  const auto faults = random_bypass(chip, 0.2, 6);
+  const auto masks = workloads::pruning_masks(network, faults, chip);
+  array::FunctionalAccelerator accelerator(chip, nullptr, 1 << 26);
+  accelerator.load_faults(faults);
+  const auto actual = training::repair::recalibrate_batch_norm(
+      network, parameters, masks, training::ChipInTheLoop{&accelerator, scales}, images, 30, false, 1, pool);
+
+  workloads::Parameters pruned = parameters;
+  workloads::apply_masks(pruned, masks);
+  std::vector<float> unit;
+  workloads::Tensor<std::int8_t> weight;
+  workloads::quantize_weight(pruned.at("c1.weight"), unit, weight);
+  std::vector<float> pixels(static_cast<std::size_t>(images.size() * images.shape.count()));
+  workloads::normalize(images, 0, images.size(), network.input, pixels);
+  const auto [channels, height, width] = stage.in;
+  const auto code = [&](std::int64_t n, std::int64_t c, std::int64_t y, std::int64_t x) {
+    if (y < 0 || y >= height || x < 0 || x >= width) return 0.0;
+    const double scaled = pixels[((n * channels + c) * height + y) * width + x] / scales.input[0];
+    return std::clamp(std::nearbyint(scaled), -127.0, 127.0);
+  };
+  for (std::int64_t o = 0; o < stage.gemm_out.channels; ++o) {
+    double sum = 0, squares = 0;
+    const auto count = static_cast<double>(images.size() * height * width);
+    for (std::int64_t n = 0; n < images.size(); ++n)
+      for (std::int64_t y = 0; y < height; ++y)
+        for (std::int64_t x = 0; x < width; ++x) {
+          double z = 0;
+          for (std::int64_t c = 0; c < channels; ++c)
+            for (std::int64_t k = 0; k < 9; ++k)
+              z += code(n, c, y + k / 3 - 1, x + k % 3 - 1) * weight.data[(o * channels + c) * 9 + k];
+          z = z * unit[o] * scales.input[0] + parameters.at("c1.bias").data[o];
+          sum += z;
+          squares += z * z;
+        }
+    const double mean = sum / count, variance = (squares - count * mean * mean) / (count - 1);
+    EXPECT_NEAR(actual.at("bn1.running_mean").data[o], mean, 1e-4);
+    EXPECT_NEAR(actual.at("bn1.running_var").data[o], variance, 1e-4 * variance);
+  }
+  EXPECT_EQ(actual.at("c1.weight"), pruned.at("c1.weight"));
+  // Black borders lower the mean of images that are brighter than black.
+  const auto augmented = training::repair::recalibrate_batch_norm(
+      network, parameters, masks, training::ChipInTheLoop{&accelerator, scales}, images, 30, true, 1, pool);
+  EXPECT_NE(augmented.at("bn1.running_mean"), actual.at("bn1.running_mean"));
 }
 
 }  // namespace

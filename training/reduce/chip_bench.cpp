@@ -208,7 +208,7 @@ workloads::Parameters ChipBench::repair(const workloads::Parameters& original,
     const workloads::ImageSet chosen = first_images(config.batch_norm->images);
     parameters = repair::recalibrate_batch_norm(
         network_, std::move(parameters), masks_, ChipInTheLoop{&accelerator_, scales}, chosen,
-        std::min<std::int64_t>(inputs_.sgd.batch, chosen.size()), pool_);
+        std::min<std::int64_t>(inputs_.sgd.batch, chosen.size()), inputs_.sgd.augment, inputs_.seed, pool_);
     repair_steps_.batch_norm = forward_steps(chosen.size(), inputs_.sgd.batch);
     repair_seconds_.batch_norm = watch.elapsed();
   }

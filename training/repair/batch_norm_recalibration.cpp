@@ -20,7 +20,8 @@ bool has_batch_norm(const workloads::Network& network) {
 workloads::Parameters recalibrate_batch_norm(const workloads::Network& network,
                                              workloads::Parameters parameters, const workloads::Masks& masks,
                                              const ChipInTheLoop& chip, const workloads::ImageSet& images,
-                                             std::int64_t batch, common::ThreadPool& pool) {
+                                             std::int64_t batch, bool augment, std::uint64_t seed,
+                                             common::ThreadPool& pool) {
   const std::int64_t batches = images.size() / batch;
   if (batches < 1)
     throw common::InputError(fmt::format(
@@ -32,10 +33,12 @@ workloads::Parameters recalibrate_batch_norm(const workloads::Network& network,
   workloads::Network averaging = network;
   for (workloads::Stage& stage : averaging.stages) stage.dropout = 0;
   BatchPass pass(averaging, batch, pool, chip);
+  BatchSource source(network, images, batch, augment, seed, "recalibrate");
+  std::vector<std::int32_t> labels(static_cast<std::size_t>(batch));
   for (std::int64_t i = 0; i < batches; ++i) {
     for (workloads::Stage& stage : averaging.stages)
       if (stage.batch_norm) stage.batch_norm->momentum = 1.0 / static_cast<double>(i + 1);
-    load_images(network, images, i * batch, batch, pass.input());
+    source.load(i, pass.input(), labels, pool);
     pass.forward(parameters, {});
   }
   return parameters;
