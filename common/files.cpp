@@ -2,21 +2,33 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 #include <zlib.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <fstream>
+#include <sstream>
+#include <vector>
 
 #include "common/diagnostics.h"
+#include "common/sha256.h"
+#include "common/text.h"
 
 namespace kintsugi::common {
 namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& path, const std::string& what, int error) {
-  throw InputError({path.string()}, fmt::format("{}: {}", what, std::strerror(error)));
+  std::string next;
+  if (error == ENOSPC || error == EDQUOT)
+    next = "; make room and give the command again: nothing that was finished is lost";
+  if ((error == EROFS || error == EACCES) && what == "cannot write")
+    next = "; make the folder writable or choose another";
+  throw InputError({path.string()}, fmt::format("{}: {}{}", what, std::strerror(error), next));
 }
 
 // Closes on scope exit.
@@ -33,6 +45,11 @@ class Descriptor {
  private:
   int fd_;
 };
+
+// Machines that share a folder may have processes of the same number.
+std::string host_tag() {
+  return sha256(host_name()).substr(0, 8);
+}
 
 }  // namespace
 
@@ -101,7 +118,8 @@ void write_file_atomic(const std::filesystem::path& path, std::string_view bytes
   if (code) throw InputError({folder.string()}, "cannot create the folder: " + code.message());
 
   const std::string temporary =
-      (folder / fmt::format(".{}.{}.{}.tmp", path.filename().string(), ::getpid(), counter++)).string();
+      (folder / fmt::format(".{}.{}.{}.{}.tmp", path.filename().string(), host_tag(), ::getpid(), counter++))
+          .string();
   {
     const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (file.get() < 0) fail(path, "cannot write", errno);
@@ -124,6 +142,36 @@ void write_file_atomic(const std::filesystem::path& path, std::string_view bytes
   }
   const Descriptor parent(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (parent.get() >= 0) ::fsync(parent.get());
+}
+
+bool is_abandoned_temporary(const std::filesystem::path& path) {
+  // ".name.host.pid.counter.tmp"
+  const std::string name = path.filename().string();
+  if (!name.starts_with('.') || !name.ends_with(".tmp")) return false;
+  std::vector<std::string> parts;
+  std::istringstream text(name);
+  for (std::string part; std::getline(text, part, '.');) parts.push_back(part);
+  const auto pid = parts.size() >= 5 ? parse_integer(parts[parts.size() - 3]) : std::nullopt;
+  if (pid && *pid > 0 && parts[parts.size() - 4] == host_tag()) return !process_runs(*pid);
+  std::error_code code;
+  const auto written = std::filesystem::last_write_time(path, code);
+  return !code && std::filesystem::file_time_type::clock::now() - written > std::chrono::hours(1);
+}
+
+bool process_runs(std::int64_t pid) {
+  if (pid < 1 || (::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH)) return false;
+  // "1234 (name) S ...", and the name may hold anything.
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string stat;
+  std::getline(file, stat);
+  const std::size_t end = stat.rfind(')');
+  const char state = end == std::string::npos || end + 2 >= stat.size() ? 'S' : stat[end + 2];
+  return state != 'Z' && state != 'X';
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data() : "unknown";
 }
 
 }  // namespace kintsugi::common

@@ -1,6 +1,7 @@
 // Whole files in and out. Writing is atomic: a reader sees the old file or the new one, never a part.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -20,5 +21,14 @@ std::string gzip(std::string_view bytes);
 // Writes to a temporary name beside `path`, fsyncs, renames, fsyncs the folder. Creates missing parent
 // folders. Two writers of the same path are harmless. Throws InputError (read-only folder, disk full).
 void write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
+
+// A temporary file of write_file_atomic() whose writer was killed: a process of this machine that is no more,
+// or of any machine an hour ago.
+bool is_abandoned_temporary(const std::filesystem::path& path);
+
+// Of this machine.
+std::string host_name();
+// Of this machine, and still running: not one that is dead and only waits for its parent to notice.
+bool process_runs(std::int64_t pid);
 
 }  // namespace kintsugi::common

@@ -10,25 +10,36 @@ namespace kintsugi::common {
 
 using Clock = std::chrono::steady_clock;
 
-Progress::Progress(std::string label, std::int64_t total, bool quiet)
+namespace {
+
+constexpr std::chrono::milliseconds kBarInterval{100}, kJsonInterval{1000}, kLineInterval{5000};
+
+}  // namespace
+
+Progress::Progress(std::string label, std::int64_t total, ProgressOutput output, std::string unit)
     : label_(std::move(label)),
       total_(std::max<std::int64_t>(total, 1)),
-      quiet_(quiet),
+      output_(output),
+      unit_(std::move(unit)),
       terminal_(::isatty(STDERR_FILENO) == 1),
       start_(Clock::now()),
-      last_(start_) {}
+      last_(start_) {
+  if (output_ == ProgressOutput::json) print(false);
+}
 
 Progress::~Progress() {
-  if (!quiet_ && printed_ && terminal_) std::fputc('\n', stderr);
+  if (output_ == ProgressOutput::people && printed_ && terminal_) std::fputc('\n', stderr);
 }
 
 void Progress::set(std::int64_t done, const std::string& note) {
   done_ = done;
   note_ = note;
-  if (quiet_) return;
+  if (output_ == ProgressOutput::none) return;
   const auto now = Clock::now();
   const bool last = done_ >= total_;
-  const auto wait = terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(5000);
+  const auto wait = output_ == ProgressOutput::json ? kJsonInterval
+                    : terminal_                     ? kBarInterval
+                                                    : kLineInterval;
   if (!last && now - last_ < wait) return;
   last_ = now;
   print(last);
@@ -37,6 +48,7 @@ void Progress::set(std::int64_t done, const std::string& note) {
 void Progress::print(bool last) {
   printed_ = true;
   const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
+  if (output_ == ProgressOutput::json) return print_json(elapsed);
   const double left =
       done_ > 0 ? elapsed * static_cast<double>(total_ - done_) / static_cast<double>(done_) : 0;
   const std::string time = last ? fmt::format("{:.0f} s", elapsed) : fmt::format("{:.0f} s left", left);
@@ -49,6 +61,19 @@ void Progress::print(bool last) {
   } else {
     fmt::print(stderr, "{}: {}/{}  {}{}\n", label_, done_, total_, time, note);
   }
+  std::fflush(stderr);
+}
+
+void Progress::print_json(double elapsed) const {
+  const double rate = elapsed > 0 ? static_cast<double>(done_) / elapsed : 0;
+  const auto number = [&](double value) {
+    return rate > 0 ? fmt::format("{:.3f}", value) : std::string("null");
+  };
+  fmt::print(
+      stderr,
+      "{{\"phase\":\"{}\",\"done\":{},\"total\":{},\"unit\":\"{}\",\"rate\":{},\"seconds_left\":{}}}\n",
+      label_, done_, total_, unit_, number(rate),
+      number(rate > 0 ? static_cast<double>(total_ - done_) / rate : 0));
   std::fflush(stderr);
 }
 

@@ -1,16 +1,25 @@
-// Progress of long work on standard error: a bar on a terminal, a plain line every few seconds otherwise.
+// Progress of long work on standard error: a bar on a terminal, a plain line every few seconds otherwise, or
+// one JSON object a line for programs:
+//   {"phase":"retrain","done":120,"total":900,"unit":"steps","rate":31.5,"seconds_left":24.8}
+// `rate` is in units a second since the work began; it and `seconds_left` are null until there is one.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace kintsugi::common {
 
+enum class ProgressOutput { people, json, none };
+
 class Progress {
  public:
-  // `total` in units of work; `quiet` prints nothing.
-  Progress(std::string label, std::int64_t total, bool quiet);
+  // `total` in units of work.
+  Progress(std::string label, std::int64_t total, ProgressOutput output, std::string unit = {});
+  // `quiet` prints nothing.
+  Progress(std::string label, std::int64_t total, bool quiet)
+      : Progress(std::move(label), total, quiet ? ProgressOutput::none : ProgressOutput::people) {}
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -20,12 +29,14 @@ class Progress {
 
  private:
   void print(bool last);
+  void print_json(double elapsed) const;
 
   std::string label_;
   std::string note_;
   std::int64_t total_;
   std::int64_t done_ = 0;
-  bool quiet_;
+  ProgressOutput output_;
+  std::string unit_;
   bool terminal_;
   bool printed_ = false;
   std::chrono::steady_clock::time_point start_;

@@ -74,10 +74,10 @@ Phase Campaign::pretrain_phase() const {
   Phase phase{folder_.root(), "pretrain", "steps"};
   phase.one_worker = true;
   phase.add({"pretraining", std::max<std::int64_t>(1, pretraining.steps()), "pretraining", folder_.weights()},
-            std::filesystem::exists(folder_.weights()));
+            has_whole_weights(folder_.weights()));
   phase.start = [this, pretraining]() -> RunTask {
     return [this, pretraining](std::size_t, const ReportSteps& progress) {
-      pretraining.run(folder_.weights(), run_.workers * run_.threads, progress);
+      pretraining.run(folder_.weights(), run_.workers * run_.threads, run_.checkpoint_seconds, progress);
     };
   };
   return phase;
@@ -100,7 +100,8 @@ Phase Campaign::baseline_phase(const std::string& set, const workloads::ImageSet
             std::filesystem::exists(folder_.scales()) && std::filesystem::exists(folder_.deployed()) &&
                 folder_.read_baseline(set, images.size()).has_value());
   phase.start = [this, set, &images]() -> RunTask {
-    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.workers * run_.threads);
+    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.workers * run_.threads,
+                                                   run_.checkpoint_seconds);
     return [worker, set, &images](std::size_t, const ReportSteps&) { worker->baseline(set, images); };
   };
   return phase;
@@ -137,7 +138,7 @@ Phase Campaign::characterize_phase() const {
       which.emplace_back(rate, repeat);
     }
   phase.start = [this, which]() -> RunTask {
-    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads);
+    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads, run_.checkpoint_seconds);
     return [worker, which](std::size_t task, const ReportSteps& progress) {
       worker->characterize(which[task].first, which[task].second, progress);
     };

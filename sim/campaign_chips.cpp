@@ -39,7 +39,7 @@ Phase Campaign::plan_phase() const {
     phase.add({"accuracy of " + map.chip + " before retraining", 1, map.chip, folder_.before_task(map.chip)},
               folder_.read_before(map.chip, inputs_.decision.size()).has_value());
   phase.start = [this]() -> RunTask {
-    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads);
+    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads, run_.checkpoint_seconds);
     return [this, worker](std::size_t task, const ReportSteps&) { worker->before(inputs_.chips[task]); };
   };
   return phase;
@@ -138,10 +138,7 @@ bool Campaign::retrained(const reduce::ChipPlan& chip, const RetrainJob& job) co
   const reduce::ScoreAt scores = decision_scores(*points);
   if (reduce::next_amount(job.wanted, scores, constraint_)) return false;
   if (!job.deliver) return true;
-  const std::filesystem::path folder = folder_.chip(chip.facts.id);
-  if (!std::filesystem::exists(folder / "weights.safetensors") ||
-      !std::filesystem::exists(folder / "deployed.safetensors"))
-    return false;
+  if (!folder_.delivered(chip.facts.id)) return false;
   const std::int64_t delivered =
       job.planned ? *job.planned : reduce::climb(job.wanted.ladders.front(), scores, constraint_).reached;
   return std::any_of(points->begin(), points->end(), [&](const RetrainedPoint& p) {
@@ -167,7 +164,7 @@ Phase Campaign::retrain_phase(const reduce::Plan& plan, bool for_comparison) con
     tasks.emplace_back(i, job);
   }
   phase.start = [this, tasks]() -> RunTask {
-    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads);
+    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads, run_.checkpoint_seconds);
     return [this, worker, tasks](std::size_t task, const ReportSteps& progress) {
       worker->retrain(inputs_.chips[tasks[task].first], tasks[task].second, progress);
     };

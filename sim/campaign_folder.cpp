@@ -1,6 +1,7 @@
 #include "sim/campaign_folder.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
@@ -8,9 +9,11 @@
 #include <map>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "common/csv.h"
 #include "common/files.h"
+#include "common/sha256.h"
 #include "common/text.h"
 #include "sim/scales_file.h"
 #include "workloads/float_forward.h"
@@ -23,11 +26,9 @@ using common::InputError;
 using Row = std::vector<std::optional<double>>;  // empty cells are absent
 
 // A table of numbers with this header; nothing if it is not one.
-std::optional<std::vector<Row>> read_table(const std::filesystem::path& file, const std::string& header) {
-  std::error_code code;
-  if (!std::filesystem::exists(file, code)) return std::nullopt;
+std::optional<std::vector<Row>> parse_table(const std::string& text, const std::string& header) {
   common::Diagnostics diagnostics;
-  const auto rows = common::parse_csv(common::read_file(file), file.string(), diagnostics);
+  const auto rows = common::parse_csv(text, "table", diagnostics);
   if (!diagnostics.empty() || rows.empty()) return std::nullopt;
   std::string first;
   for (const common::CsvCell& cell : rows[0].cells) first += (first.empty() ? "" : ",") + cell.text;
@@ -71,42 +72,41 @@ std::optional<reduce::Score> score_at(const Row& row, std::size_t column, std::i
   return reduce::Score{images, counts[0], counts[1], counts[2]};
 }
 
-std::string characterized_csv(const CharacterizedMap& map) {
-  using common::format_number;
-  std::string text = fmt::format("{}\n", kCharacterizedHeader);
-  for (std::size_t i = 0; i < map.points.size(); ++i) {
-    const CharacterizedPoint& p = map.points[i];
-    text += fmt::format("{},{},{},{},", p.steps, p.decision.correct, p.decision.gained, p.decision.lost);
-    text += i > 0 ? std::string(",,,,,,,\n")
-                  : fmt::format(
-                        "{},{},{},{},{},{},{},{}\n", format_number(map.predictors.loss),
-                        format_number(map.predictors.mapped_fault_rate),
-                        format_number(map.predictors.pruned_saliency), format_number(map.shared_repair_steps),
-                        format_number(map.repair_steps.mapping), format_number(map.repair_steps.compensation),
-                        format_number(map.repair_steps.batch_norm), map.steps_run);
-  }
-  return text;
+// A task's result: a first line says of which campaign it is and what the rest adds up to.
+std::string first_line(const std::string& text, const std::string& campaign) {
+  return fmt::format("# campaign {} content {}\n", campaign, common::sha256(text).substr(0, 16));
 }
 
-std::optional<CharacterizedMap> characterized_of(const std::optional<std::vector<Row>>& table,
-                                                 std::int64_t images) {
-  if (!table || table->empty()) return std::nullopt;
-  CharacterizedMap map;
-  for (const Row& row : *table) {
-    const auto steps = count_in(row[0]);
-    const auto decision = score_at(row, 1, images);
-    if (!steps || !decision) return std::nullopt;
-    map.points.push_back({*steps, *decision});
-  }
-  const Row& first = table->front();
-  const auto run = count_in(first[11]);
-  if (!run || std::any_of(first.begin(), first.end(), [](const auto& cell) { return !cell; }))
-    return std::nullopt;
-  map.predictors = {*first[5], *first[6], *first[4]};
-  map.shared_repair_steps = *first[7];
-  map.repair_steps = {*first[8], *first[9], *first[10]};
-  map.steps_run = *run;
-  return map;
+void write_result(const std::filesystem::path& file, const std::string& text, const std::string& campaign) {
+  common::write_file_atomic(file, first_line(text, campaign) + text);
+}
+
+// What `parse` makes of a result; nothing, and a warning where there is something, if there is none of this
+// campaign.
+template <class Parse>
+auto read_result(const std::filesystem::path& file, const std::string& campaign, const Parse& parse)
+    -> decltype(parse(std::string())) {
+  std::error_code code;
+  if (!std::filesystem::exists(file, code)) return std::nullopt;
+  const std::string whole = common::read_file(file);
+  const std::size_t end = whole.find('\n');
+  const std::string text = end == std::string::npos ? std::string() : whole.substr(end + 1);
+  if (whole == first_line(text, campaign) + text)
+    if (auto result = parse(text)) return result;
+  const bool foreign = whole.starts_with("# campaign ") && !whole.starts_with("# campaign " + campaign);
+  spdlog::warn("{}: {}; it is made again", file.string(),
+               foreign ? "this is a result of another campaign" : "this result is damaged");
+  return std::nullopt;
+}
+
+constexpr std::array kDelivered{"weights.safetensors", "deployed.safetensors"};
+
+// Lines that say which weights a result goes with.
+std::string deliveries(const std::filesystem::path& chip) {
+  std::string text;
+  for (const char* const name : kDelivered)
+    text += fmt::format("# {} {}\n", name, common::sha256_file(chip / name));
+  return text;
 }
 
 std::string cell(const std::optional<std::int64_t>& value) {
@@ -136,6 +136,9 @@ void CampaignFolder::write_baseline(const std::string& set, const Baseline& resu
   file.tensors["int8"] = tensor(result.int8);
   file.tensors["float"] = tensor(result.floating);
   file.metadata["weights_sha256"] = result.weights_sha256;
+  file.metadata["campaign"] = digest();
+  file.metadata["scales_sha256"] = common::sha256_file(scales());
+  file.metadata["deployed_sha256"] = common::sha256_file(deployed());
   workloads::write_safetensors(baseline(set), file);
 }
 
@@ -146,31 +149,89 @@ std::optional<Baseline> CampaignFolder::read_baseline(const std::string& set, st
     workloads::SafeTensors file = workloads::read_safetensors(baseline(set));
     auto& int8 = std::get<workloads::Tensor<std::uint8_t>>(file.tensors.at("int8"));
     auto& floating = std::get<workloads::Tensor<std::uint8_t>>(file.tensors.at("float"));
+    const auto& metadata = file.metadata;
+    if (metadata.at("campaign") != digest()) {
+      spdlog::warn("{}: this is a result of another campaign; it is made again", baseline(set).string());
+      return std::nullopt;
+    }
+    for (const auto& [path, key] : {std::pair{scales(), "scales_sha256"}, {deployed(), "deployed_sha256"}})
+      if (!std::filesystem::exists(path, code) || common::sha256_file(path) != metadata.at(key)) {
+        spdlog::warn("{}: this file is missing, damaged or not this campaign's; it is made again",
+                     path.string());
+        return std::nullopt;
+      }
     if (int8.count() != images || floating.count() != images) return std::nullopt;
     return Baseline{std::move(int8.data), std::move(floating.data), file.metadata.at("weights_sha256")};
   } catch (const InputError&) {
   } catch (const std::out_of_range&) {
   } catch (const std::bad_variant_access&) {
   }
+  spdlog::warn("{}: this result is damaged; it is made again", baseline(set).string());
   return std::nullopt;
 }
 
+const std::string& CampaignFolder::digest() const {
+  if (digest_.empty()) digest_ = common::sha256_file(manifest()).substr(0, 16);
+  return digest_;
+}
+
+std::string CampaignFolder::text_of(const CharacterizedMap& map) {
+  using common::format_number;
+  std::string text = fmt::format("{}\n", kCharacterizedHeader);
+  for (std::size_t i = 0; i < map.points.size(); ++i) {
+    const CharacterizedPoint& p = map.points[i];
+    text += fmt::format("{},{},{},{},", p.steps, p.decision.correct, p.decision.gained, p.decision.lost);
+    text += i > 0 ? std::string(",,,,,,,\n")
+                  : fmt::format(
+                        "{},{},{},{},{},{},{},{}\n", format_number(map.predictors.loss),
+                        format_number(map.predictors.mapped_fault_rate),
+                        format_number(map.predictors.pruned_saliency), format_number(map.shared_repair_steps),
+                        format_number(map.repair_steps.mapping), format_number(map.repair_steps.compensation),
+                        format_number(map.repair_steps.batch_norm), map.steps_run);
+  }
+  return text;
+}
+
+std::optional<CharacterizedMap> CampaignFolder::parse_characterized(const std::string& text,
+                                                                    std::int64_t images) {
+  const auto table = parse_table(text, kCharacterizedHeader);
+  if (!table || table->empty()) return std::nullopt;
+  CharacterizedMap map;
+  for (const Row& row : *table) {
+    const auto steps = count_in(row[0]);
+    const auto decision = score_at(row, 1, images);
+    if (!steps || !decision) return std::nullopt;
+    map.points.push_back({*steps, *decision});
+  }
+  const Row& first = table->front();
+  const auto run = count_in(first[11]);
+  if (!run || std::any_of(first.begin(), first.end(), [](const auto& cell) { return !cell; }))
+    return std::nullopt;
+  map.predictors = {*first[5], *first[6], *first[4]};
+  map.shared_repair_steps = *first[7];
+  map.repair_steps = {*first[8], *first[9], *first[10]};
+  map.steps_run = *run;
+  return map;
+}
+
 void CampaignFolder::write_characterized(double fault_rate, int repeat, const CharacterizedMap& map) const {
-  common::write_file_atomic(characterize_task(fault_rate, repeat), characterized_csv(map));
+  write_result(characterize_task(fault_rate, repeat), text_of(map), digest());
 }
 
 std::optional<CharacterizedMap> CampaignFolder::read_characterized(double fault_rate, int repeat,
                                                                    std::int64_t images) const {
-  return characterized_of(read_table(characterize_task(fault_rate, repeat), kCharacterizedHeader), images);
+  return read_result(characterize_task(fault_rate, repeat), digest(),
+                     [&](const std::string& text) { return parse_characterized(text, images); });
 }
 
 void CampaignFolder::write_calibrated(const std::string& id, const CharacterizedMap& map) const {
-  common::write_file_atomic(calibrate_task(id), characterized_csv(map));
+  write_result(calibrate_task(id), text_of(map), digest());
 }
 
 std::optional<CharacterizedMap> CampaignFolder::read_calibrated(const std::string& id,
                                                                 std::int64_t images) const {
-  return characterized_of(read_table(calibrate_task(id), kCharacterizedHeader), images);
+  return read_result(calibrate_task(id), digest(),
+                     [&](const std::string& text) { return parse_characterized(text, images); });
 }
 
 void CampaignFolder::write_repaired(const std::string& id, const workloads::Network& network,
@@ -244,17 +305,20 @@ void CampaignFolder::write_before(const reduce::ChipFacts& facts) const {
   for (const auto& [layer, rate] : facts.mapped_fault_rate)
     text +=
         fmt::format("{},{}\n", common::csv_cell("mapped_fault_rate:" + layer), common::format_number(rate));
-  common::write_file_atomic(before_task(facts.id), text);
+  write_result(before_task(facts.id), text, digest());
 }
 
 std::optional<reduce::ChipFacts> CampaignFolder::read_before(const std::string& id,
                                                              std::int64_t images) const {
+  return read_result(before_task(id), digest(),
+                     [&](const std::string& text) { return parse_before(id, text, images); });
+}
+
+std::optional<reduce::ChipFacts> CampaignFolder::parse_before(const std::string& id, const std::string& text,
+                                                              std::int64_t images) {
   static constexpr std::string_view kMapped = "mapped_fault_rate:";
-  std::error_code code;
-  if (!std::filesystem::exists(before_task(id), code)) return std::nullopt;
   common::Diagnostics diagnostics;
-  const auto rows =
-      common::parse_csv(common::read_file(before_task(id)), before_task(id).string(), diagnostics);
+  const auto rows = common::parse_csv(text, "table", diagnostics);
   reduce::ChipFacts facts;
   facts.id = id;
   std::map<std::string, double> values;
@@ -297,19 +361,19 @@ std::optional<reduce::ChipFacts> CampaignFolder::read_before(const std::string& 
   return facts;
 }
 
-void CampaignFolder::write_retrained(const std::string& id, std::span<const RetrainedPoint> points) const {
+std::string CampaignFolder::text_of(std::span<const RetrainedPoint> points) {
   std::string text = fmt::format("{}\n", kRetrainedHeader);
   for (const RetrainedPoint& p : points)
     text += fmt::format("{},{},{},{},{},{},{},{},{}\n", p.steps, p.decision.correct, p.decision.gained,
                         p.decision.lost, p.test.correct, p.test.gained, p.test.lost,
                         cell(p.test_float_correct), cell(p.test_fault_free_correct));
-  common::write_file_atomic(retrain_task(id), text);
+  return text;
 }
 
-std::optional<std::vector<RetrainedPoint>> CampaignFolder::read_retrained(const std::string& id,
-                                                                          std::int64_t decision_images,
-                                                                          std::int64_t test_images) const {
-  const auto table = read_table(retrain_task(id), kRetrainedHeader);
+std::optional<std::vector<RetrainedPoint>> CampaignFolder::parse_retrained(const std::string& text,
+                                                                           std::int64_t decision_images,
+                                                                           std::int64_t test_images) {
+  const auto table = parse_table(text, kRetrainedHeader);
   if (!table) return std::nullopt;
   std::vector<RetrainedPoint> points;
   for (const Row& row : *table) {
@@ -320,6 +384,31 @@ std::optional<std::vector<RetrainedPoint>> CampaignFolder::read_retrained(const 
     points.push_back({*steps, *decision, *test, count_in(row[7]), count_in(row[8])});
   }
   return points;
+}
+
+void CampaignFolder::write_retrained(const std::string& id, std::span<const RetrainedPoint> points,
+                                     bool delivered) const {
+  write_result(retrain_task(id), text_of(points) + (delivered ? deliveries(chip(id)) : std::string()),
+               digest());
+}
+
+std::optional<std::vector<RetrainedPoint>> CampaignFolder::read_retrained(const std::string& id,
+                                                                          std::int64_t decision_images,
+                                                                          std::int64_t test_images) const {
+  return read_result(retrain_task(id), digest(), [&](const std::string& text) {
+    return parse_retrained(text, decision_images, test_images);
+  });
+}
+
+bool CampaignFolder::delivered(const std::string& id) const {
+  std::error_code code;
+  for (const char* const name : kDelivered)
+    if (!std::filesystem::exists(chip(id) / name, code)) return false;
+  if (common::read_file(retrain_task(id)).ends_with(deliveries(chip(id)))) return true;
+  spdlog::warn(
+      "{}: the weights in this folder are damaged or not those of this campaign; they are made again",
+      chip(id).string());
+  return false;
 }
 
 }  // namespace kintsugi::sim

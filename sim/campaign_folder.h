@@ -94,6 +94,17 @@ class CampaignFolder {
   // Absent if there is no readable file for `images` images.
   std::optional<Baseline> read_baseline(const std::string& set, std::int64_t images) const;
 
+  // Of the manifest: what tells this campaign's files from another's.
+  const std::string& digest() const;
+
+  // Results as they stand in their files; such a text read back, or nothing if it is none.
+  static std::string text_of(const CharacterizedMap& map);
+  static std::string text_of(std::span<const RetrainedPoint> points);
+  static std::optional<CharacterizedMap> parse_characterized(const std::string& text, std::int64_t images);
+  static std::optional<std::vector<RetrainedPoint>> parse_retrained(const std::string& text,
+                                                                    std::int64_t decision_images,
+                                                                    std::int64_t test_images);
+
   void write_characterized(double fault_rate, int repeat, const CharacterizedMap& map) const;
   std::optional<CharacterizedMap> read_characterized(double fault_rate, int repeat,
                                                      std::int64_t images) const;
@@ -113,16 +124,22 @@ class CampaignFolder {
   void write_before(const reduce::ChipFacts& facts) const;
   std::optional<reduce::ChipFacts> read_before(const std::string& id, std::int64_t images) const;
 
-  void write_retrained(const std::string& id, std::span<const RetrainedPoint> points) const;
+  // `delivered`: the chip's weights are written and go with this result.
+  void write_retrained(const std::string& id, std::span<const RetrainedPoint> points, bool delivered) const;
   std::optional<std::vector<RetrainedPoint>> read_retrained(const std::string& id,
                                                             std::int64_t decision_images,
                                                             std::int64_t test_images) const;
+  // True if the chip's weights are there and are those that its result was written with.
+  bool delivered(const std::string& id) const;
 
  private:
   std::filesystem::path task(const std::string& kind, const std::string& name) const {
     return root_ / "tasks" / kind / name;
   }
+  static std::optional<reduce::ChipFacts> parse_before(const std::string& id, const std::string& text,
+                                                       std::int64_t images);
   std::filesystem::path root_;
+  mutable std::string digest_;  // read when first needed
 };
 
 }  // namespace kintsugi::sim

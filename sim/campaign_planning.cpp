@@ -52,7 +52,7 @@ Phase Campaign::calibrate_phase() const {
          map.chip, folder_.calibrate_task(map.chip)},
         folder_.read_calibrated(map.chip, inputs_.decision.size()).has_value());
   phase.start = [this]() -> RunTask {
-    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads);
+    auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads, run_.checkpoint_seconds);
     return [this, worker](std::size_t task, const ReportSteps& progress) {
       worker->calibrate(inputs_.calibration[task], progress);
     };

@@ -12,14 +12,22 @@ namespace kintsugi::sim {
 
 namespace po = boost::program_options;
 
-void add_workers_option(OptionParser& parser) {
-  parser.own().add_options()("workers", po::value<std::string>()->value_name("N"),
-                             "worker processes (default: executor.workers of the campaign)");
+common::ProgressOutput CampaignRun::progress() const {
+  if (json_progress) return common::ProgressOutput::json;
+  return quiet ? common::ProgressOutput::none : common::ProgressOutput::people;
 }
 
-CampaignRun campaign_run(const OptionParser& parser, int configured_workers) {
+void add_run_options(OptionParser& parser) {
+  parser.own().add_options()("workers", po::value<std::string>()->value_name("N"),
+                             "worker processes (default: executor.workers of the campaign)")(
+      "checkpoint-seconds", po::value<std::string>()->value_name("S"),
+      "seconds between two checkpoints of a task (default 60): what a kill can cost")(
+      "json-progress", po::bool_switch(),
+      "progress as one JSON object a line on standard error, for programs");
+}
+
+CampaignRun campaign_run(const OptionParser& parser) {
   CampaignRun run;
-  run.workers = configured_workers;
   if (parser.has("workers")) {
     const auto value = common::parse_integer(parser.text("workers"));
     if (!value || *value < 1 || *value > 1024)
@@ -27,9 +35,23 @@ CampaignRun campaign_run(const OptionParser& parser, int configured_workers) {
           fmt::format("--workers is '{}'; it must be a whole number from 1 to 1024", parser.text("workers")));
     run.workers = static_cast<int>(*value);
   }
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  run.threads = parser.has("threads") ? parser.common().threads : std::max(1, cores / run.workers);
+  if (parser.has("threads")) run.threads = parser.common().threads;
+  if (parser.has("checkpoint-seconds")) {
+    const auto value = common::parse_real(parser.text("checkpoint-seconds"));
+    if (!value || !(*value >= 0) || *value > 1e9)
+      throw common::InputError(fmt::format("--checkpoint-seconds is '{}'; it must be a number of at least 0",
+                                           parser.text("checkpoint-seconds")));
+    run.checkpoint_seconds = *value;
+  }
   run.quiet = parser.common().quiet;
+  run.json_progress = parser.values()["json-progress"].as<bool>();
+  return run;
+}
+
+CampaignRun settled(CampaignRun run, int configured_workers) {
+  if (run.workers == 0) run.workers = configured_workers;
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  if (run.threads == 0) run.threads = std::max(1, cores / run.workers);
   return run;
 }
 

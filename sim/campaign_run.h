@@ -1,6 +1,7 @@
 // How a campaign is run on this machine: nothing of it can change a result.
 #pragma once
 
+#include "common/progress.h"
 #include "sim/options.h"
 
 namespace kintsugi::sim {
@@ -11,15 +12,20 @@ enum class Role { coordinator, worker };
 
 struct CampaignRun {
   Role role = Role::coordinator;
-  int workers = 1;
-  int threads = 1;  // of each worker
-  bool quiet = false;
+  int workers = 0;      // 0: as many as the campaign says
+  int threads = 0;      // of each worker; 0: as many as there are cores for
+  bool compute = true;  // false: only make tables of what is there
+  bool quiet = false;   // prints nothing
+  bool json_progress = false;
+  double checkpoint_seconds = 60;  // between two checkpoints of a task
+
+  common::ProgressOutput progress() const;
 };
 
-// Adds --workers.
-void add_workers_option(OptionParser& parser);
-// From the parsed options; without --workers as many as the campaign says, without --threads as many of each
-// worker as there are cores for.
-CampaignRun campaign_run(const OptionParser& parser, int configured_workers);
+// Adds --workers and --json-progress.
+void add_run_options(OptionParser& parser);
+CampaignRun campaign_run(const OptionParser& parser);
+// With workers and threads decided; `configured_workers` is the campaign's own.
+CampaignRun settled(CampaignRun run, int configured_workers);
 
 }  // namespace kintsugi::sim

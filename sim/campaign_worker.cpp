@@ -8,6 +8,7 @@
 
 #include "common/sha256.h"
 #include "common/text.h"
+#include "sim/task_checkpoints.h"
 #include "workloads/float_forward.h"
 #include "workloads/pruning_mask.h"
 #include "workloads/safetensors.h"
@@ -20,15 +21,37 @@ reduce::BenchInputs bench_inputs(const CampaignInputs& inputs) {
           inputs.config.forward, inputs.seed,     inputs.config.repair};
 }
 
+// For reduce::Resumable: the last mark of what was taken back.
+std::int64_t last_mark(const std::vector<CharacterizedPoint>& points) {
+  return points.empty() ? -1 : points.back().steps;
+}
+std::int64_t last_mark(const std::vector<RetrainedPoint>& points) {
+  return points.empty() ? -1 : points.back().steps;
+}
+
+// What a retraining task's result depends on beside the campaign.
+std::string tag_of(const RetrainJob& job) {
+  std::string text =
+      fmt::format("deliver {} planned {} repair {} marks", job.deliver, job.planned.value_or(-1), job.repair);
+  for (const std::int64_t mark : job.wanted.marks) text += fmt::format(" {}", mark);
+  for (const reduce::Ladder& ladder : job.wanted.ladders) {
+    text += fmt::format(", ladder {}", static_cast<int>(ladder.extend));
+    for (const std::int64_t amount : ladder.amounts) text += fmt::format(" {}", amount);
+  }
+  return text;
+}
+
 void add(StageTimes& times, const char* stage, const common::Seconds& seconds, std::int64_t count = 1) {
   times[stage] += StageTime{seconds, count};
 }
 
 }  // namespace
 
-CampaignWorker::CampaignWorker(const CampaignInputs& inputs, const CampaignFolder& folder, int threads)
+CampaignWorker::CampaignWorker(const CampaignInputs& inputs, const CampaignFolder& folder, int threads,
+                               double checkpoint_seconds)
     : inputs_(inputs),
       folder_(folder),
+      checkpoint_seconds_(checkpoint_seconds),
       pool_(threads),
       bench_(bench_inputs(inputs), pool_),
       weights_(workloads::read_parameters(folder.weights())) {
@@ -52,7 +75,9 @@ const reduce::Correct& CampaignWorker::baseline_of(const std::string& set,
 }
 
 void CampaignWorker::baseline(const std::string& set, const workloads::ImageSet& images) {
-  if (!std::filesystem::exists(folder_.scales())) {
+  // Those of the decision set are the first: whatever is there is left from before.
+  if (set == "decision" || !std::filesystem::exists(folder_.scales())) {
+    scales_.reset();
     configs::QuantizationConfig config = inputs_.config.quantization;
     config.images = std::min(config.images, inputs_.held_out.size());
     folder_.write_scales(workloads::calibrate(inputs_.network, weights_, inputs_.held_out, config, &pool_));
@@ -94,8 +119,14 @@ reduce::Score CampaignWorker::check(const workloads::Parameters& parameters, Sta
   return score;
 }
 
+training::Checkpointer CampaignWorker::checkpoints(const std::filesystem::path& result,
+                                                   const std::string& tag) const {
+  return training::Checkpointer(
+      checkpoints_beside(result, checkpoint_seconds_, folder_.digest() + " " + tag));
+}
+
 CharacterizedMap CampaignWorker::characterized(const std::string& stream, const ReportSteps& progress,
-                                               StageTimes& times,
+                                               StageTimes& times, training::Checkpointer& checkpointer,
                                                const std::function<bool(const reduce::Score&)>& needs_run) {
   CharacterizedMap map;
   const workloads::Parameters start = repaired(times);
@@ -105,6 +136,16 @@ CharacterizedMap CampaignWorker::characterized(const std::string& stream, const 
   map.predictors = bench_.pruned(weights_);
   bool run = true;
   const reduce::NextMark amounts = reduce::each_of(inputs_.config.characterize.evaluated());
+  const reduce::Resumable resumable{
+      &checkpointer, [&] { return CampaignFolder::text_of(map); },
+      [&](const std::string& text) {
+        if (auto known = CampaignFolder::parse_characterized(text, inputs_.decision.size())) {
+          map.points = std::move(known->points);
+          map.predictors.loss = known->predictors.loss;
+          run = needs_run(map.points.front().decision);
+        }
+        return last_mark(map.points);
+      }};
   const common::Stopwatch watch;
   common::Seconds checks;
   map.steps_run = bench_.retrain(
@@ -115,7 +156,7 @@ CharacterizedMap CampaignWorker::characterized(const std::string& stream, const 
         if (steps == 0) run = needs_run(map.points.back().decision);
         checks += pause.elapsed();
       },
-      progress);
+      progress, resumable);
   add(times, "retraining", watch.elapsed() - checks, map.steps_run);
   return map;
 }
@@ -125,24 +166,28 @@ void CampaignWorker::characterize(std::size_t rate_index, int repeat, const Repo
   const faults::FaultMap map = characterization_map(inputs_, rate_index, repeat);
   insert(map, compile_for(inputs_, map));
   StageTimes times;
+  auto checkpointer = checkpoints(folder_.characterize_task(rate, repeat), "characterize");
   const CharacterizedMap result =
       characterized(fmt::format("characterize/{}/{}", common::format_number(rate), repeat), progress, times,
-                    [](const reduce::Score&) { return true; });
+                    checkpointer, [](const reduce::Score&) { return true; });
   write_timings(folder_.root(), "characterize",
                 fmt::format("rate_{}_repeat_{}", common::format_number(rate), repeat), times);
   folder_.write_characterized(rate, repeat, result);
+  checkpointer.remove();
 }
 
 void CampaignWorker::calibrate(const faults::FaultMap& map, const ReportSteps& progress) {
   const reduce::Constraint constraint(inputs_.config.constraint);
   insert(map, compile_for(inputs_, map));
   StageTimes times;
+  auto checkpointer = checkpoints(folder_.calibrate_task(map.chip), "calibrate");
   // A chip that is delivered without retraining needs none, whatever is planned.
   const CharacterizedMap result = characterized(
-      "calibrate/" + map.chip, progress, times,
+      "calibrate/" + map.chip, progress, times, checkpointer,
       [&](const reduce::Score& start) { return constraint.judge(start) != reduce::Outcome::pass; });
   write_timings(folder_.root(), "calibrate", map.chip, times);
   folder_.write_calibrated(map.chip, result);
+  checkpointer.remove();
 }
 
 void CampaignWorker::before(const faults::FaultMap& map) {
@@ -206,6 +251,14 @@ void CampaignWorker::retrain(const faults::FaultMap& map, const RetrainJob& job,
     const reduce::Climb climb = reduce::climb(job.wanted.ladders.front(), score_at, constraint);
     return !climb.missing && climb.reached == steps;
   };
+  auto checkpointer = checkpoints(folder_.retrain_task(map.chip), tag_of(job));
+  const reduce::Resumable resumable{
+      &checkpointer, [&] { return CampaignFolder::text_of(points); },
+      [&](const std::string& text) {
+        if (auto known = CampaignFolder::parse_retrained(text, inputs_.decision.size(), inputs_.test.size()))
+          points = std::move(*known);
+        return last_mark(points);
+      }};
   // An older plan's result must not vouch for the weights that are written now.
   std::filesystem::remove(folder_.retrain_task(map.chip));
   const common::Stopwatch watch;
@@ -235,11 +288,12 @@ void CampaignWorker::retrain(const faults::FaultMap& map, const RetrainJob& job,
         add(times, inputs_.config.leak_as_published ? "checks" : "experiment", experiment.elapsed());
         elsewhere += pause.elapsed();
       },
-      progress);
+      progress, resumable);
   add(times, "retraining", watch.elapsed() - elsewhere, steps_run);
   write_timings(folder_.root(), "retrain", map.chip, times);
   // Last: its presence says that the weights are there too.
-  folder_.write_retrained(map.chip, points);
+  folder_.write_retrained(map.chip, points, job.deliver);
+  checkpointer.remove();
   folder_.remove_repaired(map.chip);
 }
 

@@ -29,7 +29,8 @@ struct RetrainJob {
 
 class CampaignWorker {
  public:
-  CampaignWorker(const CampaignInputs& inputs, const CampaignFolder& folder, int threads);
+  CampaignWorker(const CampaignInputs& inputs, const CampaignFolder& folder, int threads,
+                 double checkpoint_seconds);
 
   // Activation scales and deployed.safetensors of the fault-free chip, if they are not there yet; then the
   // original weights over `images`, float and int8.
@@ -50,13 +51,17 @@ class CampaignWorker {
   workloads::Parameters repaired(StageTimes& times);
   // Accuracy on the decision images.
   reduce::Score check(const workloads::Parameters& parameters, StageTimes& times, double* loss = nullptr);
+  // Of a task with this result file.
+  training::Checkpointer checkpoints(const std::filesystem::path& result, const std::string& tag) const;
   // The inserted chip, amount by amount. `needs_run`: told the score before any retraining, says whether the
   // amounts after 0 are asked for.
   CharacterizedMap characterized(const std::string& stream, const ReportSteps& progress, StageTimes& times,
+                                 training::Checkpointer& checkpointer,
                                  const std::function<bool(const reduce::Score&)>& needs_run);
 
   const CampaignInputs& inputs_;
   const CampaignFolder& folder_;
+  double checkpoint_seconds_;
   common::ThreadPool pool_;
   reduce::ChipBench bench_;
   workloads::Parameters weights_;

@@ -43,6 +43,7 @@ constexpr Command kCommands[] = {
     {"reduce", "plan how much retraining each faulty chip of a lot needs, and retrain", sim::reduce_command},
     {"overclock", "compare trainings of a network for a chip that errs, over a sweep of operating points",
      sim::overclock_command},
+    {"campaign", "show, resume and stop what reduce and overclock have begun", sim::campaign_command},
     {"regress", "run a suite of cases against recorded results", sim::regress_command},
     {"timing", "timing errors of overclocked PEs: a PE's own gates as a timing file", sim::timing_command},
     {"sweep", "run a workload over a grid of settings: array sizes, fault rates, workloads",

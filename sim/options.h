@@ -71,6 +71,7 @@ int network_command(const std::vector<std::string>& arguments);
 int run_command(const std::vector<std::string>& arguments);
 int fault_map_command(const std::vector<std::string>& arguments);
 int train_command(const std::vector<std::string>& arguments);
+int campaign_command(const std::vector<std::string>& arguments);
 int reduce_command(const std::vector<std::string>& arguments);
 int regress_command(const std::vector<std::string>& arguments);
 int overclock_command(const std::vector<std::string>& arguments);

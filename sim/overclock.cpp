@@ -78,10 +78,11 @@ Phase Overclock::pretrain_phase() const {
   phase.one_worker = true;
   phase.add({"pretraining", std::max<std::int64_t>(1, pretraining.steps()), "pretraining",
              folder_.weights("original")},
-            std::filesystem::exists(folder_.weights("original")));
+            has_whole_weights(folder_.weights("original")));
   phase.start = [this, pretraining]() -> RunTask {
     return [this, pretraining](std::size_t, const ReportSteps& progress) {
-      pretraining.run(folder_.weights("original"), run_.workers * run_.threads, progress);
+      pretraining.run(folder_.weights("original"), run_.workers * run_.threads, run_.checkpoint_seconds,
+                      progress);
     };
   };
   return phase;
@@ -102,7 +103,8 @@ Phase Overclock::reference_phase(const std::string& set) const {
   phase.add({"reference on the " + set + " set", 1, set, folder_.reference(set)},
             std::filesystem::exists(folder_.scales()) && folder_.read_reference(set, images(set)));
   phase.start = [this, set]() -> RunTask {
-    auto worker = std::make_shared<OverclockWorker>(inputs_, folder_, run_.workers * run_.threads);
+    auto worker = std::make_shared<OverclockWorker>(inputs_, folder_, run_.workers * run_.threads,
+                                                    run_.checkpoint_seconds);
     return [worker, set](std::size_t, const ReportSteps&) { worker->reference(set); };
   };
   return phase;
@@ -152,7 +154,7 @@ Phase Overclock::evaluation_phase(const std::string& name, const std::vector<Eva
     evaluations.push_back(e);
   }
   phase.start = [this, evaluations]() -> RunTask {
-    auto worker = std::make_shared<OverclockWorker>(inputs_, folder_, run_.threads);
+    auto worker = std::make_shared<OverclockWorker>(inputs_, folder_, run_.threads, run_.checkpoint_seconds);
     return
         [worker, evaluations](std::size_t task, const ReportSteps&) { worker->evaluate(evaluations[task]); };
   };
@@ -214,9 +216,9 @@ Phase Overclock::train_phase() const {
   for (const OverclockModel& model : all)
     phase.add(
         {"training of " + model.name, inputs_.config.retrain_steps, model.name, folder_.weights(model.name)},
-        std::filesystem::exists(folder_.weights(model.name)));
+        has_whole_weights(folder_.weights(model.name)));
   phase.start = [this, all]() -> RunTask {
-    auto worker = std::make_shared<OverclockWorker>(inputs_, folder_, run_.threads);
+    auto worker = std::make_shared<OverclockWorker>(inputs_, folder_, run_.threads, run_.checkpoint_seconds);
     return
         [worker, all](std::size_t task, const ReportSteps& progress) { worker->train(all[task], progress); };
   };

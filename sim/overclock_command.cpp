@@ -7,8 +7,8 @@
 #include "common/diagnostics.h"
 #include "common/text.h"
 #include "sim/campaign_run.h"
+#include "sim/campaign_steps.h"
 #include "sim/options.h"
-#include "sim/overclock.h"
 
 namespace kintsugi::sim {
 namespace {
@@ -28,18 +28,15 @@ int overclock_command(const std::vector<std::string>& arguments) {
       "kintsugi overclock --campaign configs/campaigns/overclock_mlp.yaml --out overclock_mlp");
   parser.own().add_options()("campaign", po::value<std::string>()->required()->value_name("FILE"),
                              "the campaign (configs/campaigns/overclock_*.yaml)");
-  add_workers_option(parser);
+  add_run_options(parser);
   parser.reads({"overclock", "chip", "network"});
   if (!parser.parse(arguments)) return kExitDone;
   const CommonOptions& common = parser.common();
   if (common.out.empty())
     throw common::InputError("kintsugi overclock needs --out DIR, the campaign's folder");
 
-  OverclockInputs inputs = load_overclock(parser.text("campaign"), common.set, common.seed, common.data_dir);
-  const CampaignRun run = campaign_run(parser, inputs.config.workers);
-  Overclock(std::move(inputs), common.out, run).run();
-  if (!run.quiet) fmt::print("\nResults are in {}\n", common.out.string());
-  return kExitDone;
+  return run_campaign(record_of(CampaignKind::overclock, "", parser.text("campaign"), common), common.out,
+                      campaign_run(parser));
 }
 
 }  // namespace kintsugi::sim

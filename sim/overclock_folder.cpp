@@ -1,6 +1,7 @@
 #include "sim/overclock_folder.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <array>
 #include <map>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "common/diagnostics.h"
+#include "common/sha256.h"
 #include "workloads/safetensors.h"
 
 namespace kintsugi::sim {
@@ -55,19 +57,23 @@ void set_numbers(std::span<const std::int64_t> n, ErrorCounts& e, LayerReport& l
   l.traffic.register_bytes = n[14];
 }
 
-// Nothing if the file is not there, damaged, or holds something else than `read` asks for.
+// Nothing if the file is not there, or, with a warning, if it is damaged, another campaign's, or holds
+// something else than `read` asks for.
 template <class Read>
-auto read_or_nothing(const std::filesystem::path& file, const Read& read)
+auto read_or_nothing(const std::filesystem::path& file, const std::string& campaign, const Read& read)
     -> std::optional<decltype(read(std::declval<SafeTensors&>()))> {
   std::error_code code;
   if (!std::filesystem::exists(file, code)) return std::nullopt;
   try {
     SafeTensors content = workloads::read_safetensors(file);
-    return read(content);
+    if (content.metadata.at("campaign") == campaign) return read(content);
+    spdlog::warn("{}: this is a result of another campaign; it is made again", file.string());
+    return std::nullopt;
   } catch (const common::InputError&) {
   } catch (const std::out_of_range&) {
   } catch (const std::bad_variant_access&) {
   }
+  spdlog::warn("{}: this result is damaged; it is made again", file.string());
   return std::nullopt;
 }
 
@@ -91,6 +97,11 @@ std::string Place::file_name() const {
   return other_chip ? fmt::format("{}_chip_{}", point, *other_chip) : point;
 }
 
+const std::string& OverclockFolder::digest() const {
+  if (digest_.empty()) digest_ = common::sha256_file(manifest()).substr(0, 16);
+  return digest_;
+}
+
 std::filesystem::path OverclockFolder::evaluation(const std::string& model, const Place& place,
                                                   const std::string& set) const {
   return root_ / "tasks" / set / model / (place.file_name() + ".safetensors");
@@ -100,12 +111,13 @@ void OverclockFolder::write_reference(const std::string& set, const Reference& r
   SafeTensors file;
   add_hits(file, "int8_", reference.int8);
   add_hits(file, "float_", reference.floating);
+  file.metadata["campaign"] = digest();
   file.metadata["weights_sha256"] = reference.weights_sha256;
   workloads::write_safetensors(this->reference(set), file);
 }
 
 std::optional<Reference> OverclockFolder::read_reference(const std::string& set, std::int64_t images) const {
-  auto found = read_or_nothing(reference(set), [](const SafeTensors& file) {
+  auto found = read_or_nothing(reference(set), digest(), [](const SafeTensors& file) {
     return Reference{hits_in(file, "int8_"), hits_in(file, "float_"), file.metadata.at("weights_sha256")};
   });
   if (!found || static_cast<std::int64_t>(found->int8.top1.size()) != images) return std::nullopt;
@@ -123,6 +135,7 @@ void OverclockFolder::write_evaluation(const std::string& model, const Place& pl
               layers.data.begin() + static_cast<std::ptrdiff_t>(s * kNumbers));
   }
   file.tensors["layers"] = std::move(layers);
+  file.metadata["campaign"] = digest();
   file.metadata["weights_sha256"] = weights_sha256;
   workloads::write_safetensors(evaluation(model, place, set), file);
 }
@@ -132,8 +145,8 @@ std::optional<Measured> OverclockFolder::read_evaluation(const std::string& mode
                                                          const workloads::Network& network,
                                                          const std::string& weights_sha256) const {
   const auto stages = static_cast<std::int64_t>(network.stages.size());
-  auto found =
-      read_or_nothing(evaluation(model, place, set), [&](const SafeTensors& file) -> std::optional<Measured> {
+  auto found = read_or_nothing(
+      evaluation(model, place, set), digest(), [&](const SafeTensors& file) -> std::optional<Measured> {
         const auto& layers = std::get<Tensor<std::int64_t>>(file.tensors.at("layers"));
         if (file.metadata.at("weights_sha256") != weights_sha256 ||
             layers.shape != std::vector<std::int64_t>{stages, kNumbers})

@@ -57,7 +57,11 @@ class OverclockFolder {
                                                      const std::string& weights_sha256) const;
 
  private:
+  // Of the manifest: what tells this campaign's files from another's.
+  const std::string& digest() const;
+
   std::filesystem::path root_;
+  mutable std::string digest_;  // read when first needed
 };
 
 }  // namespace kintsugi::sim

@@ -5,6 +5,7 @@
 
 #include "common/sha256.h"
 #include "sim/scales_file.h"
+#include "sim/task_checkpoints.h"
 #include "workloads/float_forward.h"
 #include "workloads/safetensors.h"
 
@@ -19,8 +20,13 @@ overclock::BenchInputs bench_inputs(const OverclockInputs& inputs) {
 
 }  // namespace
 
-OverclockWorker::OverclockWorker(const OverclockInputs& inputs, const OverclockFolder& folder, int threads)
-    : inputs_(inputs), folder_(folder), pool_(threads), bench_(bench_inputs(inputs), pool_) {}
+OverclockWorker::OverclockWorker(const OverclockInputs& inputs, const OverclockFolder& folder, int threads,
+                                 double checkpoint_seconds)
+    : inputs_(inputs),
+      folder_(folder),
+      checkpoint_seconds_(checkpoint_seconds),
+      pool_(threads),
+      bench_(bench_inputs(inputs), pool_) {}
 
 const workloads::ImageSet& OverclockWorker::images(const std::string& set) const {
   return set == "test" ? inputs_.test : inputs_.decision;
@@ -47,7 +53,9 @@ void OverclockWorker::go_to(std::optional<std::size_t> point, std::optional<std:
 }
 
 void OverclockWorker::reference(const std::string& set) {
-  if (!std::filesystem::exists(folder_.scales())) {
+  // Those of the decision set are the first: whatever is there is left from before.
+  if (set == "decision" || !std::filesystem::exists(folder_.scales())) {
+    scales_.reset();
     configs::QuantizationConfig config = inputs_.config.quantization;
     config.images = std::min(config.images, inputs_.held_out.size());
     write_scales(folder_.scales(),
@@ -63,8 +71,11 @@ void OverclockWorker::reference(const std::string& set) {
 
 void OverclockWorker::train(const OverclockModel& model, const ReportSteps& progress) {
   go_to(model.point, std::nullopt);
+  training::Checkpointer checkpointer(
+      checkpoints_beside(folder_.weights(model.name), checkpoint_seconds_, model.name));
   workloads::write_parameters(folder_.weights(model.name),
-                              bench_.train(original(), scales(), model.training, progress));
+                              bench_.train(original(), scales(), model.training, progress, checkpointer));
+  checkpointer.remove();
 }
 
 void OverclockWorker::evaluate(const Evaluation& evaluation) {

@@ -35,7 +35,8 @@ struct Evaluation {
 
 class OverclockWorker {
  public:
-  OverclockWorker(const OverclockInputs& inputs, const OverclockFolder& folder, int threads);
+  OverclockWorker(const OverclockInputs& inputs, const OverclockFolder& folder, int threads,
+                  double checkpoint_seconds);
 
   // Activation scales, if they are not there yet; then the original weights over the set, float and int8
   // without errors.
@@ -51,6 +52,7 @@ class OverclockWorker {
 
   const OverclockInputs& inputs_;
   const OverclockFolder& folder_;
+  double checkpoint_seconds_;
   common::ThreadPool pool_;
   overclock::OverclockBench bench_;
   // Kept, since a netlist is compiled when it is first used.

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -29,11 +30,18 @@ struct Phase {
   void add(Task task, bool done);
 };
 
-// Does what is missing in worker processes. Throws as run_tasks() does.
+// What a run that does not compute meets where results are missing; what() lists them.
+class IncompletePhase : public std::runtime_error {
+ public:
+  explicit IncompletePhase(const Phase& phase);
+};
+
+// Does what is missing in worker processes, or throws IncompletePhase if the run is not to compute. Throws as
+// run_tasks() does.
 void run_phase(const Phase& phase, const CampaignRun& run);
 
-// Does one task in this process, whether it is missing or not. Throws common::InputError if the phase has no
-// such task.
-void run_one(const Phase& phase, const std::string& key);
+// Does these tasks in this process, as far as they are missing. Throws common::InputError if the phase has no
+// task of that key.
+void run_some(const Phase& phase, const std::vector<std::string>& keys);
 
 }  // namespace kintsugi::sim

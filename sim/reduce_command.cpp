@@ -8,8 +8,8 @@
 
 #include "common/diagnostics.h"
 #include "common/text.h"
-#include "sim/campaign.h"
 #include "sim/campaign_run.h"
+#include "sim/campaign_steps.h"
 #include "sim/options.h"
 #include "sim/resilience_curves.h"
 
@@ -49,7 +49,8 @@ constexpr const char* kOverview =
     "  compare       Reduce against fixed amounts\n"
     "  all           all of them\n"
     "  curves        resilience curves of characterised campaigns, side by side\n\n"
-    "'kintsugi reduce <step> --help' explains a step.\n"
+    "'kintsugi reduce <step> --help' explains a step; 'kintsugi campaign' shows, resumes and stops a "
+    "campaign.\n"
     "Example: kintsugi reduce all --campaign configs/campaigns/quickstart.yaml --out quickstart\n";
 
 int run_step(const std::string& step, const std::vector<std::string>& arguments) {
@@ -58,7 +59,7 @@ int run_step(const std::string& step, const std::vector<std::string>& arguments)
       fmt::format("kintsugi reduce {} --campaign configs/campaigns/quickstart.yaml --out quickstart", step));
   parser.own().add_options()("campaign", po::value<std::string>()->required()->value_name("FILE"),
                              "the campaign (configs/campaigns/*.yaml)");
-  add_workers_option(parser);
+  add_run_options(parser);
   parser.reads({"campaign", "chip", "network"});
   const bool judges = step == "retrain" || step == "all";
   if (judges)
@@ -76,17 +77,8 @@ int run_step(const std::string& step, const std::vector<std::string>& arguments)
         "there is no campaign in this folder yet; run 'kintsugi reduce characterize' with "
         "the same --campaign and --out first");
 
-  CampaignInputs inputs = load_campaign(parser.text("campaign"), common.set, common.seed, common.data_dir);
-  const CampaignRun run = campaign_run(parser, inputs.config.workers);
-
-  Campaign campaign(std::move(inputs), common.out, run);
-  if (step == "characterize" || step == "all") campaign.characterize();
-  if (step == "plan" || step == "all") campaign.plan();
-  if (judges || step == "compare") campaign.retrain(step != "retrain");
-  if (step == "compare" || step == "all") campaign.compare();
-  if (!run.quiet) fmt::print("\nResults are in {}\n", common.out.string());
-  if (judges && parser.values()["enforce"].as<bool>() && !campaign.all_pass()) return kExitNo;
-  return kExitDone;
+  return run_campaign(record_of(CampaignKind::reduce, step, parser.text("campaign"), common), common.out,
+                      campaign_run(parser), judges && parser.values()["enforce"].as<bool>());
 }
 
 }  // namespace

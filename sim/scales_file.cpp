@@ -13,6 +13,10 @@ namespace kintsugi::sim {
 using common::InputError;
 
 void write_scales(const std::filesystem::path& path, const workloads::ActivationScales& scales) {
+  try {
+    if (std::filesystem::exists(path) && read_scales(path) == scales) return;
+  } catch (const InputError&) {
+  }
   workloads::SafeTensors file;
   const auto tensor = [](const std::vector<float>& values) {
     return workloads::Tensor<float>({static_cast<std::int64_t>(values.size())}, values);

@@ -7,6 +7,7 @@
 
 namespace kintsugi::sim {
 
+// A file that holds them already is left alone.
 void write_scales(const std::filesystem::path& path, const workloads::ActivationScales& scales);
 // Throws common::InputError if the file does not hold them.
 workloads::ActivationScales read_scales(const std::filesystem::path& path);

@@ -370,7 +370,7 @@ Sweep run_sweep(const SweepRequest& request) {
   options.workers = request.workers;
   options.label = "sweep";
   options.unit = "points";
-  options.quiet = request.quiet;
+  if (request.quiet) options.progress = common::ProgressOutput::none;
   run_tasks(
       tasks,
       [&]() -> RunTask {

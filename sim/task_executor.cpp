@@ -20,7 +20,6 @@
 #include <system_error>
 
 #include "common/diagnostics.h"
-#include "common/progress.h"
 
 namespace kintsugi::sim {
 namespace {
@@ -99,7 +98,7 @@ class Coordinator {
         options_(options),
         attempts_(tasks.size()),
         done_units_(tasks.size()),
-        progress_(options.label, total_work(tasks), options.quiet),
+        progress_(options.label, total_work(tasks), options.progress, options.unit),
         began_(std::chrono::steady_clock::now()) {
     for (std::uint32_t i = 0; i < tasks.size(); ++i) waiting_.push_back(i);
   }
@@ -232,8 +231,10 @@ class Coordinator {
           "task '{}': its worker process {} in {} attempts; finished tasks are kept, so once the cause is "
           "mended (memory?) the same command goes on from here",
           tasks_[task].name, how, attempts_[task]));
-    fmt::print(stderr, "{}a worker process {} during task '{}'; trying that task once more\n",
-               ::isatty(STDERR_FILENO) == 1 && !options_.quiet ? "\n" : "", how, tasks_[task].name);
+    fmt::print(
+        stderr, "{}a worker process {} during task '{}'; trying that task once more\n",
+        ::isatty(STDERR_FILENO) == 1 && options_.progress == common::ProgressOutput::people ? "\n" : "", how,
+        tasks_[task].name);
     done_ -= done_units_[task];
     done_units_[task] = 0;
     waiting_.push_front(task);

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "common/progress.h"
+
 namespace kintsugi::sim {
 
 struct Task {
@@ -32,7 +34,7 @@ struct ExecutorOptions {
   int workers = 1;
   std::string label;  // of the progress bar
   std::string unit = "tasks";
-  bool quiet = false;
+  common::ProgressOutput progress = common::ProgressOutput::people;
 };
 
 // Returns when all tasks are done. An InputError of a task is thrown here again; any other exception, and a

@@ -102,11 +102,13 @@ std::string run_identity(const workloads::Network& network, const std::string& s
   return common::sha256(text);
 }
 
-void write_checkpoint(const std::filesystem::path& file, const RunState& state, const std::string& identity) {
+void write_checkpoint(const std::filesystem::path& file, const RunState& state, const std::string& identity,
+                      const std::map<std::string, std::string>& notes) {
   workloads::SafeTensors content;
   for (const auto& [name, tensor] : state.parameters) content.tensors["parameter/" + name] = tensor;
   for (const auto& [name, tensor] : state.momentum) content.tensors["momentum/" + name] = tensor;
   content.metadata = {{"format", kFormat}, {"run", identity}, {"steps", std::to_string(state.steps)}};
+  content.metadata.insert(notes.begin(), notes.end());
   workloads::write_safetensors(file, content);
 }
 

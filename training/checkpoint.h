@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 
 #include "training/trainer.h"
@@ -25,8 +26,10 @@ std::string run_identity(const workloads::Network& network, const std::string& s
                          const workloads::ImageSet& images, const TrainerOptions& options,
                          const workloads::Masks& masks, const std::optional<ChipInTheLoop>& chip);
 
-// A .safetensors file with tensors "parameter/<name>" and "momentum/<name>".
-void write_checkpoint(const std::filesystem::path& file, const RunState& state, const std::string& identity);
+// A .safetensors file with tensors "parameter/<name>" and "momentum/<name>". `notes` go into its metadata,
+// beside "format", "run" and "steps".
+void write_checkpoint(const std::filesystem::path& file, const RunState& state, const std::string& identity,
+                      const std::map<std::string, std::string>& notes = {});
 
 // Throws common::InputError for a damaged file, one that is no checkpoint, and one of another run.
 // `expected` gives the names and shapes that must be there.

@@ -131,8 +131,8 @@ const workloads::Parameters& Trainer::parameters() const {
   return impl_->parameters;
 }
 
-void Trainer::save(const std::filesystem::path& file) const {
-  write_checkpoint(file, {impl_->steps, impl_->parameters, impl_->sgd.momentum()}, impl_->identity());
+void Trainer::save(const std::filesystem::path& file, const std::map<std::string, std::string>& notes) const {
+  write_checkpoint(file, {impl_->steps, impl_->parameters, impl_->sgd.momentum()}, impl_->identity(), notes);
 }
 
 void Trainer::load(const std::filesystem::path& file) {

@@ -11,8 +11,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "array/accelerator.h"
@@ -72,8 +74,9 @@ class Trainer {
   std::int64_t steps_per_epoch() const;
   const workloads::Parameters& parameters() const;
 
-  // Everything that the next step depends on. Throws InputError if the checkpoint is of another run.
-  void save(const std::filesystem::path& file) const;
+  // Everything that the next step depends on. Throws InputError if the checkpoint is of another run. `notes`:
+  // see training/checkpoint.h.
+  void save(const std::filesystem::path& file, const std::map<std::string, std::string>& notes = {}) const;
   void load(const std::filesystem::path& file);
 
  private:

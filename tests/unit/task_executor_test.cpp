@@ -36,7 +36,9 @@ class TaskExecutor : public testing::Test {
     for (std::string line; std::getline(file, line);) lines.push_back(line);
     return lines;
   }
-  static ExecutorOptions quiet(int workers) { return {workers, "test", "steps", true}; }
+  static ExecutorOptions quiet(int workers) {
+    return {workers, "test", "steps", common::ProgressOutput::none};
+  }
 
   test::TemporaryFolder folder_;
 };

@@ -119,7 +119,8 @@ Hits OverclockBench::measure_float(const workloads::Parameters& parameters,
 workloads::Parameters OverclockBench::train(const workloads::Parameters& start,
                                             const workloads::ActivationScales& scales,
                                             const Training& training,
-                                            const std::function<void(std::int64_t)>& progress) {
+                                            const std::function<void(std::int64_t)>& progress,
+                                            Checkpointer& checkpointer) {
   TrainerOptions options;
   options.sgd = inputs_.sgd;
   options.total_steps = inputs_.steps;
@@ -148,9 +149,12 @@ workloads::Parameters OverclockBench::train(const workloads::Parameters& start,
       break;
   }
   Trainer trainer(network, start, *inputs_.training, options, masks_, chip, &pool_);
+  if (checkpointer.left_behind()) checkpointer.resume(trainer);
+  progress(trainer.steps_done());
   std::int64_t unreported = 0;
   while (trainer.steps_done() < inputs_.steps) {
     trainer.step();
+    checkpointer.step_done(trainer, [] { return std::string(); });
     if (++unreported == kStepsPerReport) {
       progress(unreported);
       unreported = 0;

@@ -16,6 +16,7 @@
 #include "configs/chip.h"
 #include "faults/array_faults.h"
 #include "faults/chip_timing.h"
+#include "training/checkpointer.h"
 #include "training/overclock/error_classes.h"
 #include "training/overclock/twin_accelerator.h"
 #include "training/trainer.h"
@@ -84,9 +85,11 @@ class OverclockBench {
   Measured measure_error_free(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images);
   Hits measure_float(const workloads::Parameters& parameters, const workloads::ImageSet& images);
 
-  // The weights after the configured number of steps. The order of images is the same for all methods.
+  // The weights after the configured number of steps. The order of images is the same for all methods. Goes
+  // on from what a killed run of the same training left.
   workloads::Parameters train(const workloads::Parameters& start, const workloads::ActivationScales& scales,
-                              const Training& training, const std::function<void(std::int64_t)>& progress);
+                              const Training& training, const std::function<void(std::int64_t)>& progress,
+                              Checkpointer& checkpointer);
 
  private:
   BenchInputs inputs_;

@@ -252,13 +252,22 @@ Correct ChipBench::measure_float(const workloads::Parameters& parameters, const 
 
 std::int64_t ChipBench::retrain(const workloads::Parameters& start, const workloads::ActivationScales& scales,
                                 const std::string& stream, const NextMark& next_mark, const AtMark& at_mark,
-                                const std::function<void(std::int64_t)>& progress) {
+                                const std::function<void(std::int64_t)>& progress,
+                                const Resumable& resumable) {
+  Checkpointer none;
+  Checkpointer& checkpointer = resumable.checkpointer != nullptr ? *resumable.checkpointer : none;
+  std::optional<std::string> left = checkpointer.left_behind();
+  const std::int64_t passed = left ? resumable.restore(*left) : -1;  // marks up to here are recorded
   workloads::Parameters pruned = start;
   workloads::apply_masks(pruned, masks_);
   const bool one_run = inputs_.sgd.schedule.kind == configs::ScheduleKind::constant;
   std::unique_ptr<Trainer> trainer;
   std::int64_t before = 0;  // steps of earlier runs
   for (auto mark = next_mark(); mark; mark = next_mark()) {
+    if (*mark <= passed) {
+      if (!one_run) before += *mark;
+      continue;
+    }
     if (*mark == 0) {
       at_mark(0, pruned);
       continue;
@@ -274,6 +283,10 @@ std::int64_t ChipBench::retrain(const workloads::Parameters& start, const worklo
       if (inputs_.forward == configs::Forward::chip) chip = ChipInTheLoop{&accelerator_, scales};
       trainer.reset();  // first: there is memory for one
       trainer = std::make_unique<Trainer>(network_, pruned, *inputs_.training, options, masks_, chip, &pool_);
+      // A state of an earlier mark's run is of no more use; what was recorded there is.
+      if (left) checkpointer.resume(*trainer);
+      left.reset();
+      progress(before + trainer->steps_done());
     }
     std::int64_t unreported = 0;
     while (trainer->steps_done() < *mark) {
@@ -282,6 +295,8 @@ std::int64_t ChipBench::retrain(const workloads::Parameters& start, const worklo
         progress(unreported);
         unreported = 0;
       }
+      // Not at the mark, which is not recorded yet.
+      if (trainer->steps_done() < *mark) checkpointer.step_done(*trainer, resumable.text);
     }
     progress(unreported);
     at_mark(*mark, trainer->parameters());

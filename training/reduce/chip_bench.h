@@ -18,6 +18,7 @@
 #include "configs/chip.h"
 #include "faults/array_faults.h"
 #include "faults/unbypassable.h"
+#include "training/checkpointer.h"
 #include "training/reduce/constraint.h"
 #include "training/reduce/plan.h"
 #include "training/trainer.h"
@@ -59,6 +60,15 @@ double forward_steps(std::int64_t images, int batch);
 
 struct RepairSeconds {
   common::Seconds shared, mapping, compensation, batch_norm;
+};
+
+// Lets a retraining run that was killed go on from its checkpoint.
+struct Resumable {
+  Checkpointer* checkpointer = nullptr;
+  // What the caller has recorded at the marks passed so far, as text; kept in the checkpoint.
+  std::function<std::string()> text = {};
+  // Takes such a text back and returns the last mark in it; −1 if it holds none.
+  std::function<std::int64_t(const std::string&)> restore = {};
 };
 
 class ChipBench {
@@ -109,10 +119,11 @@ class ChipBench {
   // Retrains `start` through the inserted chip by each amount asked for, with random streams named `stream`.
   // With a constant learning rate one run passes through all of them; with another schedule, which stretches
   // over a run, every amount is a run of its own from `start`, on the same order of images. `progress` is
-  // called with the number of steps done since its last call. Returns the number of steps run.
+  // called with the number of steps done since its last call. Returns the number of steps run, those of
+  // killed processes that it went on from included. Marks that `resumable` has recorded are not met again.
   std::int64_t retrain(const workloads::Parameters& start, const workloads::ActivationScales& scales,
                        const std::string& stream, const NextMark& next_mark, const AtMark& at_mark,
-                       const std::function<void(std::int64_t)>& progress);
+                       const std::function<void(std::int64_t)>& progress, const Resumable& resumable = {});
 
  private:
   Correct run(const workloads::DeployedNetwork& deployed, const workloads::ImageSet& images,
