@@ -226,6 +226,7 @@ CampaignReport Campaign::report(const reduce::Plan& plan) const {
   report.test_images = inputs_.test.size();
   report.test_float = reduce::count(test.floating);
   report.test_int8 = reduce::count(test.int8);
+  report.like_chips = inputs_.config.characterize.maps == configs::CharacterizationMaps::like_chips;
   report.drops = inputs_.config.repair.drop.has_value();
   for (const faults::FaultMap& map : inputs_.chips)
     report.escapes += std::count_if(map.faults.begin(), map.faults.end(),

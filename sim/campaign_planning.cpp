@@ -98,6 +98,7 @@ reduce::PlanningData Campaign::planning_data() const {
   const configs::CharacterizeConfig& config = inputs_.config.characterize;
   reduce::PlanningData data;
   data.evaluated = config.evaluated();
+  data.like_chips = config.maps == configs::CharacterizationMaps::like_chips;
   data.repeats = config.repeats;
   data.steps_per_epoch = inputs_.steps_per_epoch();
   data.calibration_source = inputs_.calibrates_on_lot ? "lot" : "sampled";

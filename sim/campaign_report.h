@@ -63,6 +63,7 @@ struct CampaignReport {
   std::int64_t decision_images = 0, decision_float = 0, decision_int8 = 0;
   std::int64_t test_images = 0, test_float = 0, test_int8 = 0;
   std::int64_t escapes = 0;  // over all chips
+  bool like_chips = false;   // characterised on maps with such faults as the chips have
   bool drops = false;        // the campaign keeps away from faults that no bypass hides
   std::optional<GuaranteeCheck> guarantee;
   std::vector<ChipReport> chips;

@@ -180,9 +180,10 @@ std::string chips_table(const CampaignReport& report, bool colours) {
   text += fmt::format("Assumed maskable: {} of {} faults. ", assumed, faulty);
   if (live > 0)
     text += fmt::format(
-        "Live in spite of the bypass: {} faulty PE{} of {} chip{}; resilience was characterised without such "
+        "Live in spite of the bypass: {} faulty PE{} of {} chip{}; resilience was characterised {} such "
         "faults.\n",
-        live, live == 1 ? "" : "s", chips_with_live, chips_with_live == 1 ? "" : "s");
+        live, live == 1 ? "" : "s", chips_with_live, chips_with_live == 1 ? "" : "s",
+        report.like_chips ? "with" : "without");
   text += report.escapes == 0 ? "Test coverage assumed: 100 %.\n"
                               : fmt::format("Test escapes: {} live faults.\n", report.escapes);
   return text;

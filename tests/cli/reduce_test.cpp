@@ -144,6 +144,29 @@ class Reduce : public testing::Test {
     return compared;
   }
 
+  // What is delivered for a chip gives the same logits on it at every fidelity; `as_without`: and on a chip
+  // without faults.
+  void expect_same_outputs(const std::string& out, const std::string& id,
+                           const std::vector<std::string>& fidelities, bool as_without) const {
+    const std::string chip = out + "/chips/" + id;
+    common::write_file_atomic(folder_ / "workload.yaml",
+                              "workload:\n  network: network.yaml\n  weights: " + chip +
+                                  "/deployed.safetensors\n  dataset: {images: " + out +
+                                  "/test/images.npy, labels: " + out + "/test/labels.npy}\n  batch: 8\n");
+    std::string outputs;
+    for (std::size_t i = 0; i < fidelities.size() + (as_without ? 1 : 0); ++i) {
+      const bool faulty = i < fidelities.size();
+      const std::string to = "logits_" + id + "_" + std::to_string(i);
+      const Outcome outcome =
+          run("run --chip chip.yaml --workload workload.yaml --out " + to +
+              (faulty ? " --fidelity " + fidelities[i] + " --fault-map " + chip + "/fault_map.yaml" : ""));
+      ASSERT_EQ(outcome.status, 0) << outcome.text;
+      const std::string found = text(to + "/logits.npy");
+      if (outputs.empty()) outputs = found;
+      EXPECT_TRUE(found == outputs) << id << ", " << (faulty ? fidelities[i] : "without faults");
+    }
+  }
+
   test::TemporaryFolder folder_;
 };
 
@@ -190,6 +213,14 @@ TEST_F(Reduce, RepairsBeforeItRetrains) {
     EXPECT_EQ(count(plan, "repaired: {correct:"), 6);
     repaired += count(plan, "plan: repair");
     EXPECT_GE(repaired_chips_that_run(name), 2);
+    // Repaired, a network is still what its chip computes cycle by cycle.
+    int clocked = 0;
+    for (const auto& entry : fs::directory_iterator(folder_ / name / "chips"))
+      if (clocked < 2 && fs::exists(entry.path() / "deployed.safetensors")) {
+        expect_same_outputs(name, entry.path().filename().string(), {"functional", "cycle"}, false);
+        ++clocked;
+      }
+    EXPECT_EQ(clocked, 2);
     // The plan reads back: a step by itself goes on from it.
     const Outcome again = reduce("compare", name, less);
     EXPECT_EQ(again.status, 0) << again.text;
@@ -494,10 +525,10 @@ TEST_F(Reduce, CharacterizesOnMapsLikeTheLots) {
 // Faults in psum and activation registers: what keeps away from them is delivered, computes on its own chip
 // what a fault-free chip computes, at every fidelity, and says what was dropped.
 TEST_F(Reduce, KeepsAwayFromWhatNoBypassHides) {
-  common::write_file_atomic(
-      folder_ / "campaign.yaml",
-      std::string(kCampaign) +
-          "  repair: {mapping: {}, compensation: {images: 300}, drop_unbypassable: {max_cycle_factor: 1.35}}\n");
+  common::write_file_atomic(folder_ / "campaign.yaml",
+                            std::string(kCampaign) +
+                                "  repair: {mapping: {}, compensation: {images: 300}, drop_unbypassable: "
+                                "{max_cycle_factor: 1.35}}\n");
   const std::string less =
       "--quiet --set campaign.characterize.fault_rates=[0.1,0.4] --set campaign.characterize.maps=like_chips "
       "--set 'campaign.chips={sample: {count: 8, fault_rate: {uniform: [0.03, 0.4]}, sites: {multiplier: 1, "
@@ -524,24 +555,7 @@ TEST_F(Reduce, KeepsAwayFromWhatNoBypassHides) {
     EXPECT_EQ(cell("test_accuracy"), cell("test_accuracy_fault_free"));
     ++kept;
     slower += cell("cycle_factor") != "1";
-    // The same outputs at every fidelity, and on a chip without faults.
-    const std::string chip = "a/chips/" + cell("chip");
-    common::write_file_atomic(folder_ / "workload.yaml",
-                              "workload:\n  network: network.yaml\n  weights: " + chip +
-                                  "/deployed.safetensors\n  dataset: {images: a/test/images.npy, labels: "
-                                  "a/test/labels.npy}\n  batch: 8\n");
-    std::string outputs;
-    for (const char* how : {"functional", "cycle", "pe", "functional without"}) {
-      const std::string out = "run_" + cell("chip") + "_" + std::to_string(std::string(how).size());
-      const std::string fidelity = std::string(how).substr(0, std::string(how).find(' '));
-      const Outcome outcome =
-          run("run --chip chip.yaml --workload workload.yaml --fidelity " + fidelity + " --out " + out +
-              (std::string(how).ends_with("without") ? "" : " --fault-map " + chip + "/fault_map.yaml"));
-      ASSERT_EQ(outcome.status, 0) << outcome.text;
-      const std::string found = text(out + "/logits.npy");
-      if (outputs.empty()) outputs = found;
-      EXPECT_TRUE(found == outputs) << how;
-    }
+    expect_same_outputs("a", cell("chip"), {"functional", "cycle", "pe"}, true);
   }
   EXPECT_GE(kept, 2);
   EXPECT_GE(slower, 1);

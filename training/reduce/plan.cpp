@@ -92,7 +92,7 @@ ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Con
   if (plan.verdict == Verdict::retrain && policy.name == adaptive)
     plan.reason +=
         fmt::format("; then more as long as it misses the constraint, {} at most", rules.evaluated.back());
-  if (plan.verdict == Verdict::retrain && facts.live_faults > 0)
+  if (plan.verdict == Verdict::retrain && facts.live_faults > 0 && !rules.like_chips)
     plan.reason += fmt::format(
         "; {} faulty PE{} in spite of the bypass, and resilience was characterised without such faults: the "
         "amount is a guess, judge by the reached accuracy",

@@ -92,6 +92,7 @@ struct PlanRules {
   std::vector<std::int64_t> evaluated;  // characterised amounts, ascending from 0
   std::int64_t steps_per_epoch = 1;
   const Calibration* calibration = nullptr;  // for policy quantile
+  bool like_chips = false;                   // characterised on maps with such faults as the lot's chips have
 };
 
 // Decides one chip. The amount comes from the envelope; quantile adds its bound, and adaptive starts at the

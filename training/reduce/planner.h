@@ -29,6 +29,7 @@ struct PlanningData {
   std::vector<std::int64_t> evaluated;  // amounts, ascending from 0
   int repeats = 1;
   std::int64_t steps_per_epoch = 1;
+  bool like_chips = false;  // the maps have such faults as the lot's chips have
 };
 
 class Planner {
