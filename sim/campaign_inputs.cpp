@@ -2,19 +2,17 @@
 
 #include <fmt/format.h>
 #include <glob.h>
+#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <numeric>
 #include <set>
-#include <span>
 
-#include "common/random.h"
 #include "common/text.h"
 #include "faults/fault_map_io.h"
 #include "faults/lot_io.h"
 #include "faults/sampler.h"
 #include "sim/image_sets.h"
-#include "training/reduce/conformal.h"
+#include "training/reduce/calibration.h"
 #include "training/repair/batch_norm_recalibration.h"
 #include "training/trainer.h"
 
@@ -87,23 +85,32 @@ std::vector<faults::FaultMap> load_chips(const configs::CampaignConfig& config,
   return faults::read_lot(std::get<configs::LotFile>(config.chips).path, format);
 }
 
-// Chips of the lot itself, chosen at random, in the lot's order.
+// What `meta: {wafer: …}` of a map says; "" if nothing.
+std::string wafer_of(const faults::FaultMap& map) {
+  const YAML::Node meta = map.meta.empty() ? YAML::Node() : YAML::Load(map.meta);
+  return meta.IsMap() && meta["wafer"] && meta["wafer"].IsScalar() ? meta["wafer"].Scalar() : std::string();
+}
+
+// Chips of the lot itself, chosen at random and by whole wafers, in the lot's order.
 std::vector<faults::FaultMap> choose_chips(const std::vector<faults::FaultMap>& lot, int count,
                                            std::uint64_t seed, const std::filesystem::path& file) {
-  if (static_cast<std::size_t>(count) >= lot.size())
+  std::vector<std::string> wafers;
+  for (const faults::FaultMap& map : lot) wafers.push_back(wafer_of(map));
+  const std::vector<std::size_t> chosen =
+      training::reduce::choose_calibration(wafers, static_cast<std::size_t>(count), seed);
+  if (chosen.size() >= lot.size())
     throw InputError(
         {file.string()},
-        fmt::format("'calibrate.chips' is {}, and the lot has {} chips; calibrate on fewer, so that "
-                    "some are left to check the guarantee on",
-                    count, lot.size()));
-  std::vector<std::size_t> order(lot.size());
-  std::iota(order.begin(), order.end(), 0);
-  common::RandomStream(seed, "calibration-chips").shuffle(std::span(order));
-  order.resize(static_cast<std::size_t>(count));
-  std::sort(order.begin(), order.end());
-  std::vector<faults::FaultMap> chosen;
-  for (const std::size_t i : order) chosen.push_back(lot[i]);
-  return chosen;
+        fmt::format(
+            "'calibrate.chips' is {}, and the lot has {} chips{}; calibrate on fewer, so "
+            "that some are left to check the guarantee on",
+            count, lot.size(),
+            std::any_of(wafers.begin(), wafers.end(), [](const std::string& wafer) { return !wafer.empty(); })
+                ? ", of which whole wafers calibrate"
+                : ""));
+  std::vector<faults::FaultMap> maps;
+  for (const std::size_t i : chosen) maps.push_back(lot[i]);
+  return maps;
 }
 
 // A chip's id names its folder.

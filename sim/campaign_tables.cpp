@@ -192,21 +192,20 @@ std::string chips_table(const CampaignReport& report, bool colours) {
 std::string compare_table(const CampaignReport& report, bool colours) {
   TextTable table;
   table.column("policy", Align::left);
-  table.column("chips\nmeeting it");
-  table.column("share\n95 % interval");
+  table.column("chips meeting it\n[95 % interval]");
   table.column("pass/undecided/\nfail/rejected");
   table.column("steps\ntotal");
   table.column("steps\na chip");
   table.column("arithmetic\na chip");
   table.column("CPU s\na chip");
-  table.column("max pays\noff from");
+  table.column("max pays\noff from\n(chips)");
   for (const PolicyReport& policy : report.policies) {
     const reduce::PolicyLine& l = policy.all;
     const bool fixed = l.policy.starts_with("fixed");
     const auto chips = static_cast<double>(std::max<std::int64_t>(1, l.chips));
     table.row({{l.policy},
-               {fmt::format("{} of {}", l.met, l.chips)},
-               {fmt::format("{:.0f} ... {:.0f} %", 100 * l.met_share.low, 100 * l.met_share.high)},
+               {fmt::format("{} of {} [{:.0f}, {:.0f}]", l.met, l.chips, 100 * l.met_share.low,
+                            100 * l.met_share.high)},
                {fmt::format("{}/{}/{}/{}", l.pass, l.undecided, l.fail, l.rejected),
                 l.fail > 0 ? Tone::bad : Tone::plain},
                {fmt::format("{}", l.total_steps)},
@@ -214,7 +213,7 @@ std::string compare_table(const CampaignReport& report, bool colours) {
                {fmt::format("{:.1f}", l.mean_arithmetic())},
                {policy.seconds ? fmt::format("{:.2f}", policy.seconds->cpu / chips) : "?"},
                {!fixed               ? ""
-                : l.break_even_chips ? fmt::format("{} chips", *l.break_even_chips)
+                : l.break_even_chips ? fmt::format("{}", *l.break_even_chips)
                                      : "never"}});
   }
   std::string text = fmt::format("Policies compared: {}, on the test set{}\n\n", report.constraint,

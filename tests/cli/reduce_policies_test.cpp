@@ -261,5 +261,31 @@ TEST_F(ReducePolicies, AMeasuredLotCalibratesOnItsOwnChips) {
                         "needs at least 8"));
 }
 
+// Chips of one wafer calibrate together or not at all.
+TEST_F(ReducePolicies, WholeWafersCalibrate) {
+  fs::create_directories(folder_ / "maps");
+  for (int chip = 0; chip < 16; ++chip) {
+    std::string map = fmt::format(
+        "fault_map:\n  version: 1\n  chip: D{}\n  rows: 8\n  cols: 8\n  meta: {{lot: L1, wafer: W{}}}\n  "
+        "faults:\n",
+        chip, chip / 4);
+    for (int fault = 0; fault < 6; ++fault)
+      map += fmt::format("    - {{row: {}, col: {}}}\n", (chip + fault) % 8, (3 * fault + chip) % 8);
+    common::write_file_atomic(folder_ / "maps" / fmt::format("{}.yaml", chip), map);
+  }
+  const std::string how =
+      "--set 'campaign.policy={name: quantile, coverage: 0.8, confidence: 0.8}' --set "
+      "'campaign.chips={fault_maps: "
+      "\"maps/*.yaml\"}' --set campaign.constraint.accuracy_drop=0.1 ";
+  ASSERT_EQ(reduce("characterize", "a", how + "--set 'campaign.calibrate={chips: 9}'").status, 0);
+  std::map<int, int> of_wafer;
+  for (const auto& entry : fs::directory_iterator(folder_ / "a/tasks/calibrate"))
+    ++of_wafer[std::stoi(entry.path().stem().string().substr(1)) / 4];
+  EXPECT_EQ(of_wafer.size(), 3u);  // 9 chips need three wafers of four
+  for (const auto& [wafer, chips] : of_wafer) EXPECT_EQ(chips, 4) << wafer;
+  EXPECT_THAT(reduce("characterize", "b", how + "--set 'campaign.calibrate={chips: 13}'").text,
+              HasSubstr("the lot has 16 chips, of which whole wafers calibrate; calibrate on fewer"));
+}
+
 }  // namespace
 }  // namespace kintsugi

@@ -1,10 +1,12 @@
 // Policies over predictors, calibration, extension and forecasts, on numbers small enough to check by hand.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "common/random.h"
 #include "tests/support/input_error.h"
@@ -163,6 +165,29 @@ TEST(Calibrate, RejectedChipsDoNotCount) {
   const std::string message = test::input_error([&] { calibrate(chips, {}, "sampled"); });
   EXPECT_THAT(message, HasSubstr("58 calibration chips count (2 more lie where the curve rejects chips)"));
   EXPECT_THAT(message, HasSubstr("at least 59; raise 'calibrate.chips'"));
+}
+
+TEST(ChooseCalibration, TakesWholeWafers) {
+  std::vector<std::string> wafers;
+  for (int chip = 0; chip < 60; ++chip) wafers.push_back(chip % 10 == 9 ? "" : fmt::format("W{}", chip % 6));
+  std::set<std::vector<std::size_t>> seen;
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    const auto chosen = choose_calibration(wafers, 20, seed);
+    EXPECT_EQ(choose_calibration(wafers, 20, seed), chosen);
+    EXPECT_TRUE(std::is_sorted(chosen.begin(), chosen.end()));
+    EXPECT_GE(chosen.size(), 20u);
+    EXPECT_LT(chosen.size(), 20u + 10u);
+    const std::set<std::size_t> in(chosen.begin(), chosen.end());
+    EXPECT_EQ(in.size(), chosen.size());
+    std::map<std::string, std::set<bool>> of_wafer;
+    for (std::size_t chip = 0; chip < wafers.size(); ++chip)
+      if (!wafers[chip].empty()) of_wafer[wafers[chip]].insert(in.contains(chip));
+    for (const auto& [wafer, both] : of_wafer) EXPECT_EQ(both.size(), 1u) << wafer;
+    seen.insert(chosen);
+  }
+  EXPECT_GT(seen.size(), 10u);
+  // Without wafers, chip by chip.
+  EXPECT_EQ(choose_calibration(std::vector<std::string>(30), 7, 1).size(), 7u);
 }
 
 TEST(Climb, StopsAtTheFirstAmountThatIsEnough) {

@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <vector>
 
 #include "common/diagnostics.h"
+#include "common/random.h"
 #include "common/text.h"
 
 namespace kintsugi::training::reduce {
@@ -17,6 +20,28 @@ std::string percent(double share) {
 }
 
 }  // namespace
+
+std::vector<std::size_t> choose_calibration(const std::vector<std::string>& wafers, std::size_t count,
+                                            std::uint64_t seed) {
+  std::vector<std::vector<std::size_t>> groups;
+  std::map<std::string, std::size_t> group_of;
+  for (std::size_t chip = 0; chip < wafers.size(); ++chip) {
+    const bool known = !wafers[chip].empty() && group_of.contains(wafers[chip]);
+    if (!known) {
+      if (!wafers[chip].empty()) group_of[wafers[chip]] = groups.size();
+      groups.emplace_back();
+    }
+    groups[known ? group_of[wafers[chip]] : groups.size() - 1].push_back(chip);
+  }
+  common::RandomStream(seed, "calibration-chips").shuffle(std::span(groups));
+  std::vector<std::size_t> chosen;
+  for (const auto& group : groups) {
+    if (chosen.size() >= count) break;
+    chosen.insert(chosen.end(), group.begin(), group.end());
+  }
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
 
 Calibration calibrate(std::span<const CalibrationChip> chips, const Guarantee& guarantee,
                       const std::string& source) {

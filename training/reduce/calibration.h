@@ -13,11 +13,18 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "training/reduce/conformal.h"
 #include "training/reduce/resilience.h"
 
 namespace kintsugi::training::reduce {
+
+// Which chips of a lot calibrate, ascending: `count` at random. `wafers` names each chip's wafer ("": not
+// known); chips of one wafer resemble each other, so they calibrate together or not at all, and there may be
+// more than `count`.
+std::vector<std::size_t> choose_calibration(const std::vector<std::string>& wafers, std::size_t count,
+                                            std::uint64_t seed);
 
 struct CalibrationChip {
   std::optional<std::int64_t> predicted;  // the curve's amount; absent: such a chip is rejected
