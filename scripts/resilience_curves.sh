@@ -26,7 +26,7 @@ characterise() {  # name, what is repaired, steps, further options
   shift 3
   echo "== $name"
   "$kintsugi" reduce characterize --campaign "$campaign" --out "$out/$name" --set "campaign.repair={$repair}" \
-    --set "campaign.characterize={fault_rates: [$rates], repeats: $maps, max_steps: $most, evaluate_every_steps: $most}" \
+    --set "campaign.characterize={fault_rates: [$rates], repeats: $maps, amounts: [$most]}" \
     "$@" >"$out/$name.txt"
 }
 
@@ -34,13 +34,13 @@ characterise fap "" "$steps" "$@"
 # All variants start from the same weights.
 ln -sf fap/weights.safetensors "$out/weights.safetensors"
 weights=(--set "campaign.pretrain={weights: $(realpath "$out/weights.safetensors")}")
-characterise recalibrated "$batch_norm" 1 "${weights[@]}" "$@"
 characterise mapped "$mapping" 1 "${weights[@]}" "$@"
+characterise recalibrated "$batch_norm" 1 "${weights[@]}" "$@"
 characterise mapped_recalibrated "$mapping, $batch_norm" 1 "${weights[@]}" "$@"
 characterise compensated "$compensation" 1 "${weights[@]}" "$@"
-characterise repaired "$mapping, $compensation, $batch_norm" "$steps" "${weights[@]}" "$@"
+characterise both "$mapping, $compensation" "$steps" "${weights[@]}" "$@"
 
 "$kintsugi" reduce curves --out "$out" --title "${TITLE:-Faulty PEs and repair}" \
   "FAP=$out/fap" "mapping=$out/mapped" "recalibration=$out/recalibrated" \
-  "mapping + recalibration=$out/mapped_recalibrated" "compensation=$out/compensated" "all three=$out/repaired" \
-  "FAP + $steps steps=$out/fap@$steps" "all three + $steps steps=$out/repaired@$steps"
+  "mapping, recalibration=$out/mapped_recalibrated" "compensation=$out/compensated" \
+  "mapping, compensation=$out/both" "FAP, $steps steps=$out/fap@$steps" "both, $steps steps=$out/both@$steps"
