@@ -48,7 +48,7 @@ TEST_F(CampaignKill, EndsWithTheSameBytesWheneverAndWhateverIsKilled) {
   const std::uint64_t seed = number_from("KINTSUGI_KILL_SEED", 1);
   std::cout << fmt::format("{} kills, seed {}\n", kills, seed);
   const auto began = Clock::now();
-  ASSERT_EQ(reduce_all("undisturbed", "--checkpoint-seconds 0.02").status, 0);
+  ASSERT_EQ(reduce_all("undisturbed", "--checkpoint-seconds 0.003").status, 0);
   const double whole = std::chrono::duration<double>(Clock::now() - began).count();
 
   common::RandomStream random(seed, "kills");
@@ -60,7 +60,7 @@ TEST_F(CampaignKill, EndsWithTheSameBytesWheneverAndWhateverIsKilled) {
       const bool last = killed >= kills || random.below(8) == 0;
       const bool begun = std::filesystem::exists(folder_ / (out + "/command.yaml"));
       const std::vector<std::string> how{
-          "--workers", "2", "--threads", "1", "--quiet", "--checkpoint-seconds", "0.02"};
+          "--workers", "2", "--threads", "1", "--quiet", "--checkpoint-seconds", "0.003"};
       std::vector<std::string> words{"reduce", "all", "--campaign", "campaign.yaml", "--out", out};
       if (begun) words = {"campaign", "resume", out};
       words.insert(words.end(), how.begin(), how.end());
