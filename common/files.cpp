@@ -110,7 +110,9 @@ std::string gzip(std::string_view bytes) {
   return out;
 }
 
-void write_file_atomic(const std::filesystem::path& path, std::string_view bytes) {
+namespace {
+
+void write_whole(const std::filesystem::path& path, std::string_view bytes, bool sync) {
   static std::atomic<unsigned> counter{0};
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   std::error_code code;
@@ -133,15 +135,32 @@ void write_file_atomic(const std::filesystem::path& path, std::string_view bytes
       if (n < 0) give_up(errno);
       bytes.remove_prefix(static_cast<std::size_t>(n));
     }
-    if (::fsync(file.get()) != 0) give_up(errno);
+    if (sync && ::fsync(file.get()) != 0) give_up(errno);
   }
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
     const int error = errno;
     ::unlink(temporary.c_str());
     fail(path, "cannot write", error);
   }
+  if (!sync) return;
   const Descriptor parent(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (parent.get() >= 0) ::fsync(parent.get());
+}
+
+}  // namespace
+
+void write_file_atomic(const std::filesystem::path& path, std::string_view bytes) {
+  write_whole(path, bytes, true);
+}
+
+void write_file_unsynced(const std::filesystem::path& path, std::string_view bytes) {
+  write_whole(path, bytes, false);
+}
+
+void sync_files(const std::filesystem::path& folder) {
+  const Descriptor file(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (file.get() < 0) fail(folder, "cannot open", errno);
+  if (::syncfs(file.get()) != 0) fail(folder, "cannot write", errno);
 }
 
 bool is_abandoned_temporary(const std::filesystem::path& path) {

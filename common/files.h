@@ -22,6 +22,11 @@ std::string gzip(std::string_view bytes);
 // folders. Two writers of the same path are harmless. Throws InputError (read-only folder, disk full).
 void write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
 
+// The same for one of many files: without fsync, so that a power failure may take its contents until
+// sync_files() has been called for a folder of its file system.
+void write_file_unsynced(const std::filesystem::path& path, std::string_view bytes);
+void sync_files(const std::filesystem::path& folder);
+
 // A temporary file of write_file_atomic() whose writer was killed: a process of this machine that is no more,
 // or of any machine an hour ago.
 bool is_abandoned_temporary(const std::filesystem::path& path);

@@ -358,6 +358,13 @@ CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides&
     if (config.policy.name == PolicyName::quantile && !config.calibration_chips)
       policy->error("name", "policy quantile has to be calibrated; add 'calibrate: {chips: 60}'");
   }
+  if (auto plan = campaign.optional_section("plan")) {
+    config.accuracy_check = plan->boolean("accuracy_check", config.accuracy_check);
+    if (!config.accuracy_check && config.policy.predictor != Predictor::fault_rate)
+      plan->error("accuracy_check",
+                  "'policy.predictor' needs every chip to be measured; remove 'accuracy_check: false', or plan by "
+                  "'predictor: fault_rate'");
+  }
   if (auto compare = campaign.optional_section("compare")) read_compare(*compare, config);
   if (auto executor = campaign.optional_section("executor"))
     config.workers = read_executor_workers(*executor);

@@ -136,6 +136,8 @@ struct CampaignConfig {
   CharacterizeConfig characterize;
   ChipsConfig chips;
   PolicyConfig policy;
+  // Key `plan.accuracy_check`: measure each chip before planning it; false: plan from its fault map alone.
+  bool accuracy_check = true;
   std::optional<int> calibration_chips;                     // key `calibrate.chips`, for policy quantile
   std::optional<std::vector<PolicyName>> compare_policies;  // key `compare.policies`; absent: by default
   std::optional<std::vector<std::int64_t>>

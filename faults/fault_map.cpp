@@ -38,11 +38,16 @@ void FaultMap::sort() {
                    [](const Fault& a, const Fault& b) { return sort_key(a) < sort_key(b); });
 }
 
+bool FaultMap::sorted() const {
+  return std::is_sorted(faults.begin(), faults.end(),
+                        [](const Fault& a, const Fault& b) { return sort_key(a) < sort_key(b); });
+}
+
 std::string to_string(pe::Site site) {
   return kSiteNames[static_cast<std::size_t>(site)];
 }
 
-std::optional<pe::Site> site_from(const std::string& word) {
+std::optional<pe::Site> site_from(std::string_view word) {
   for (std::size_t i = 0; i < kSiteNames.size(); ++i)
     if (word == kSiteNames[i]) return static_cast<pe::Site>(i);
   return std::nullopt;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/diagnostics.h"
@@ -41,9 +42,10 @@ struct FaultMap {
   double fault_rate() const;
   // Sorts and removes nothing; every producer calls it.
   void sort();
+  bool sorted() const;
 };
 
 std::string to_string(pe::Site site);  // "weight_register"
-std::optional<pe::Site> site_from(const std::string& word);
+std::optional<pe::Site> site_from(std::string_view word);
 
 }  // namespace kintsugi::faults

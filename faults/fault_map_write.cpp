@@ -9,14 +9,17 @@
 
 namespace kintsugi::faults {
 std::string fault_map_yaml(const FaultMap& map) {
-  FaultMap sorted = map;
-  sorted.sort();
+  if (!map.sorted()) {
+    FaultMap sorted = map;
+    sorted.sort();
+    return fault_map_yaml(sorted);
+  }
   std::string out = fmt::format("fault_map:\n  version: 1\n  chip: {}\n  rows: {}\n  cols: {}\n",
                                 common::yaml_scalar(map.chip), map.rows, map.cols);
   out += meta_block(map.meta);
-  if (sorted.faults.empty()) return out + "  faults: []\n";
+  if (map.faults.empty()) return out + "  faults: []\n";
   out += "  faults:\n";
-  for (const Fault& fault : sorted.faults) {
+  for (const Fault& fault : map.faults) {
     fmt::format_to(std::back_inserter(out), "    - {{row: {}, col: {}", fault.row, fault.col);
     if (fault.stuck)
       fmt::format_to(std::back_inserter(out), ", site: {}, bit: {}, stuck_at: {}",

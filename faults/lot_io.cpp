@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <stdexcept>
 #include <string_view>
 #include <tuple>
 #include <unordered_map>
@@ -37,15 +38,22 @@ std::optional<std::string> similar(const std::string& name, const std::vector<st
   return common::nearest(name, found);
 }
 
-// Splits without copying; lines with quotes take the general parser.
+// As common::CsvCell, of a text that somebody else keeps.
+struct Cell {
+  std::string_view text;
+  int column = 0;
+};
+
+// Splits without copying; lines with quotes take the general parser, which puts its cells into `quoted`.
 void split_cells(std::string_view line, const std::string& file, int number, common::Diagnostics& diagnostics,
-                 std::vector<common::CsvCell>& cells) {
+                 std::vector<common::CsvRow>& quoted, std::vector<Cell>& cells) {
   cells.clear();
   if (line.find('"') != std::string_view::npos) {
     common::Diagnostics quotes;
-    auto rows = common::parse_csv(line, file, quotes);
+    quoted = common::parse_csv(line, file, quotes);
     if (!quotes.empty()) diagnostics.error({file, number, 0}, "a quote is never closed on this line");
-    if (!rows.empty()) cells = std::move(rows.front().cells);
+    if (quoted.empty()) return;
+    for (const common::CsvCell& cell : quoted.front().cells) cells.push_back({cell.text, cell.column});
     return;
   }
   for (std::size_t begin = 0;;) {
@@ -53,7 +61,7 @@ void split_cells(std::string_view line, const std::string& file, int number, com
     std::string_view cell = line.substr(begin, end - begin);
     while (!cell.empty() && (cell.front() == ' ' || cell.front() == '\t')) cell.remove_prefix(1);
     while (!cell.empty() && (cell.back() == ' ' || cell.back() == '\t')) cell.remove_suffix(1);
-    cells.push_back({std::string(cell), static_cast<int>(begin) + 1});
+    cells.push_back({cell, static_cast<int>(begin) + 1});
     if (end == line.size()) return;
     begin = end + 1;
   }
@@ -71,8 +79,9 @@ struct Lot::Reader {
   std::array<int, kColumns> at{};  // index of each column in the file, −1 if it has none
   std::size_t header_cells = 0;
   std::unordered_map<std::string, std::size_t> chip_number;
-  std::vector<std::vector<int>> lines;  // of each fault, as in lot.chips_
-  std::map<std::size_t, int> clean;     // chips listed as without faults, with the line that says so
+  std::optional<std::size_t> last_chip;  // lines of a chip mostly stand together
+  std::vector<std::vector<int>> lines;   // of each fault, as in lot.chips_
+  std::map<std::size_t, int> clean;      // chips listed as without faults, with the line that says so
 
   void error(const common::Location& where, const std::string& message) {
     if (diagnostics.size() < kMostProblems)
@@ -81,7 +90,7 @@ struct Lot::Reader {
       ++left_out;
   }
 
-  void read_header(const std::vector<common::CsvCell>& cells, int line) {
+  void read_header(const std::vector<Cell>& cells, int line) {
     const std::array<const std::string*, kColumns> names = {
         &format.chip_column, &format.row_column,      &format.col_column,   &format.site_column,
         &format.bit_column,  &format.stuck_at_column, &format.escape_column};
@@ -90,7 +99,7 @@ struct Lot::Reader {
         &standard.chip_column, &standard.row_column,      &standard.col_column,   &standard.site_column,
         &standard.bit_column,  &standard.stuck_at_column, &standard.escape_column};
     std::vector<std::string> found;
-    for (const auto& cell : cells) found.push_back(cell.text);
+    for (const auto& cell : cells) found.emplace_back(cell.text);
     header_cells = cells.size();
     for (int i = 0; i < kColumns; ++i) {
       const auto place = std::find(found.begin(), found.end(), *names[i]);
@@ -112,11 +121,11 @@ struct Lot::Reader {
                         format.site_column, format.bit_column, format.stuck_at_column));
     std::set<std::string> once;
     for (const auto& cell : cells)
-      if (!once.insert(cell.text).second)
+      if (!once.emplace(cell.text).second)
         error({file, line, cell.column}, fmt::format("the column '{}' is there twice", cell.text));
   }
 
-  std::optional<int> index(const common::CsvCell& cell, const std::string& column, int size, int line) {
+  std::optional<int> index(const Cell& cell, const std::string& column, int size, int line) {
     const auto number = common::parse_integer(cell.text);
     if (number && *number >= format.index_base && *number < size + format.index_base)
       return static_cast<int>(*number) - format.index_base;
@@ -126,32 +135,39 @@ struct Lot::Reader {
     return std::nullopt;
   }
 
-  void read_line(const std::vector<common::CsvCell>& cells, int line) {
+  std::size_t chip_of(std::string_view id) {
+    if (last_chip && lot.ids_[*last_chip] == id) return *last_chip;
+    const auto [chip, added] = chip_number.try_emplace(std::string(id), lot.ids_.size());
+    if (added) {
+      lot.ids_.emplace_back(id);
+      lot.chips_.emplace_back();
+      lines.emplace_back();
+    }
+    last_chip = chip->second;
+    return chip->second;
+  }
+
+  void read_line(const std::vector<Cell>& cells, int line) {
     if (cells.size() != header_cells) {
       error({file, line, 0},
             fmt::format("this line has {} cells, the header has {}", cells.size(), header_cells));
       return;
     }
-    static const common::CsvCell kNone;
-    const auto cell = [&](Column column) -> const common::CsvCell& {
+    static const Cell kNone;
+    const auto cell = [&](Column column) -> const Cell& {
       return at[column] < 0 ? kNone : cells[at[column]];
     };
     if (cell(kChip).text.empty()) {
       error({file, line, cell(kChip).column}, "a chip's id is missing; every line names its chip");
       return;
     }
-    const auto [chip, added] = chip_number.try_emplace(cell(kChip).text, lot.ids_.size());
-    if (added) {
-      lot.ids_.push_back(cell(kChip).text);
-      lot.chips_.emplace_back();
-      lines.emplace_back();
-    }
+    const std::size_t chip = chip_of(cell(kChip).text);
     const bool no_row = cell(kRow).text.empty(), no_col = cell(kCol).text.empty();
     if (no_row && no_col) {
       if (!cell(kSite).text.empty() || !cell(kBit).text.empty() || !cell(kStuckAt).text.empty())
         error({file, line, 0},
               "a line without row and column says that the chip has no faults, but this one names a fault");
-      clean.try_emplace(chip->second, line);
+      clean.try_emplace(chip, line);
       return;
     }
     // The file's first index runs along the array's columns if it is transposed.
@@ -161,7 +177,7 @@ struct Lot::Reader {
     const auto second = index(cell(kCol), format.col_column, second_size, line);
     Packed fault{0, 0, -1, 0, 0, 0};
     bool ok = read_nature(cell(kSite), cell(kBit), cell(kStuckAt), line, fault);
-    const common::CsvCell& escape = cell(kEscape);
+    const Cell& escape = cell(kEscape);
     if (!escape.text.empty()) {
       const auto value = common::parse_boolean(escape.text);
       if (!value)
@@ -175,12 +191,11 @@ struct Lot::Reader {
     if (!first || !second || !ok) return;
     fault.row = static_cast<std::int16_t>(format.transpose ? *second : *first);
     fault.col = static_cast<std::int16_t>(format.transpose ? *first : *second);
-    lot.chips_[chip->second].push_back(fault);
-    lines[chip->second].push_back(line);
+    lot.chips_[chip].push_back(fault);
+    lines[chip].push_back(line);
   }
 
-  bool read_nature(const common::CsvCell& site, const common::CsvCell& bit, const common::CsvCell& stuck_at,
-                   int line, Packed& fault) {
+  bool read_nature(const Cell& site, const Cell& bit, const Cell& stuck_at, int line, Packed& fault) {
     if (site.text.empty() && bit.text.empty() && stuck_at.text.empty()) return true;
     if (site.text.empty() || bit.text.empty() || stuck_at.text.empty()) {
       error({file, line, 0},
@@ -224,11 +239,17 @@ struct Lot::Reader {
         error({file, stated->second, 0},
               fmt::format("this line says that {} has no faults, line {} names one", lot.ids_[chip],
                           line.front()));
-      std::vector<std::size_t> order(faults.size());
-      for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
       const auto identity = [&](std::size_t i) {
         return std::tuple(faults[i].row, faults[i].col, faults[i].site, faults[i].bit);
       };
+      bool ascends = true;  // as most testers write
+      for (std::size_t i = 1; i < faults.size() && ascends; ++i) ascends = identity(i - 1) < identity(i);
+      if (ascends) {
+        faults.shrink_to_fit();
+        continue;
+      }
+      std::vector<std::size_t> order(faults.size());
+      for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
       std::stable_sort(order.begin(), order.end(),
                        [&](std::size_t a, std::size_t b) { return identity(a) < identity(b); });
       std::vector<Packed> kept;
@@ -271,8 +292,9 @@ Lot::Lot(const std::filesystem::path& path, const LotFormat& format)
                                            "columns, 1 to {} each (found {} and {})",
                                            kMaxArrayDimension, rows_, cols_));
   const std::string text = common::read_file_maybe_gzip(path);
-  Reader reader{*this, format, path.string(), {}, 0, {}, 0, {}, {}, {}};
-  std::vector<common::CsvCell> cells;
+  Reader reader{*this, format, path.string(), {}, 0, {}, 0, {}, {}, {}, {}};
+  std::vector<common::CsvRow> quoted;
+  std::vector<Cell> cells;
   bool header = false;
   int number = 0;
   std::string_view left = text;
@@ -284,7 +306,7 @@ Lot::Lot(const std::filesystem::path& path, const LotFormat& format)
     ++number;
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
     if (line.find_first_not_of(" \t") == std::string_view::npos || line.front() == '#') continue;
-    split_cells(line, reader.file, number, reader.diagnostics, cells);
+    split_cells(line, reader.file, number, reader.diagnostics, quoted, cells);
     if (header) {
       reader.read_line(cells, number);
       continue;
@@ -297,6 +319,7 @@ Lot::Lot(const std::filesystem::path& path, const LotFormat& format)
     throw common::InputError({path.string()},
                              "the file is empty; a lot's CSV starts with a line of column names");
   reader.find_clashes();
+  meta_.resize(ids_.size());
   if (reader.diagnostics.empty()) return;
   reader.diagnostics.add_source(reader.file, text);
   std::string message = reader.diagnostics.render();
@@ -305,9 +328,34 @@ Lot::Lot(const std::filesystem::path& path, const LotFormat& format)
   throw common::InputError(message);
 }
 
+void Lot::add(const FaultMap& map) {
+  if (map.rows != rows_ || map.cols != cols_)
+    throw std::logic_error(
+        fmt::format("a map of {}x{} PEs in a lot of {}x{}", map.rows, map.cols, rows_, cols_));
+  FaultMap sorted = map;
+  sorted.sort();
+  std::vector<Packed> faults;
+  faults.reserve(sorted.faults.size());
+  for (const Fault& fault : sorted.faults) {
+    Packed packed{
+        static_cast<std::int16_t>(fault.row),          static_cast<std::int16_t>(fault.col), -1, 0, 0,
+        static_cast<std::int8_t>(fault.escape ? 1 : 0)};
+    if (fault.stuck) {
+      packed.site = static_cast<std::int8_t>(fault.stuck->site);
+      packed.bit = static_cast<std::int8_t>(fault.stuck->bit);
+      packed.value = static_cast<std::int8_t>(fault.stuck->value);
+    }
+    faults.push_back(packed);
+  }
+  ids_.push_back(map.chip);
+  meta_.push_back(map.meta);
+  chips_.push_back(std::move(faults));
+}
+
 FaultMap Lot::map(std::size_t chip) const {
   FaultMap map;
   map.chip = ids_[chip];
+  map.meta = meta_[chip];
   map.rows = rows_;
   map.cols = cols_;
   map.faults.reserve(chips_[chip].size());
@@ -330,10 +378,7 @@ std::int64_t Lot::faults() const {
 
 std::vector<FaultMap> read_lot(const std::filesystem::path& path, const LotFormat& format) {
   const Lot lot(path, format);
-  std::vector<FaultMap> maps;
-  maps.reserve(lot.size());
-  for (std::size_t i = 0; i < lot.size(); ++i) maps.push_back(lot.map(i));
-  return maps;
+  return {lot.begin(), lot.end()};
 }
 
 std::string lot_csv(const std::vector<FaultMap>& maps) {

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -33,8 +34,11 @@ struct LotFormat {
   int accumulator_bits = 32;
 };
 
+// The maps of many chips on arrays of one size, packed. Read from a file, or put together map by map.
 class Lot {
  public:
+  Lot() = default;
+  Lot(int rows, int cols) : rows_(rows), cols_(cols) {}
   // Throws common::InputError with the problems of the file (the first thousand, and how many more).
   Lot(const std::filesystem::path& path, const LotFormat& format);
 
@@ -43,6 +47,32 @@ class Lot {
   const std::string& id(std::size_t chip) const { return ids_[chip]; }
   // The chip's map, sorted; its faults carry no location.
   FaultMap map(std::size_t chip) const;
+  FaultMap operator[](std::size_t chip) const { return map(chip); }
+
+  // Map by map, each unpacked when it is reached.
+  class Iterator {
+   public:
+    using value_type = FaultMap;
+    using difference_type = std::ptrdiff_t;
+    Iterator() = default;
+    Iterator(const Lot* lot, std::size_t chip) : lot_(lot), chip_(chip) {}
+    FaultMap operator*() const { return lot_->map(chip_); }
+    Iterator& operator++() {
+      ++chip_;
+      return *this;
+    }
+    Iterator operator++(int) { return {lot_, chip_++}; }
+    friend bool operator==(const Iterator&, const Iterator&) = default;
+
+   private:
+    const Lot* lot_ = nullptr;
+    std::size_t chip_ = 0;
+  };
+  Iterator begin() const { return {this, 0}; }
+  Iterator end() const { return {this, ids_.size()}; }
+
+  // Adds a chip at the end. Its map must be of the lot's size (std::logic_error); locations are not kept.
+  void add(const FaultMap& map);
 
   std::int64_t faults() const;
   std::int64_t merged_duplicates() const { return merged_; }
@@ -57,8 +87,9 @@ class Lot {
   };
   struct Reader;
 
-  int rows_, cols_;
+  int rows_ = 0, cols_ = 0;
   std::vector<std::string> ids_;
+  std::vector<std::string> meta_;
   std::vector<std::vector<Packed>> chips_;
   std::int64_t merged_ = 0;
 };

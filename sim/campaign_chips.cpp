@@ -35,9 +35,11 @@ reduce::ScoreAt decision_scores(const std::vector<RetrainedPoint>& points) {
 
 Phase Campaign::plan_phase() const {
   Phase phase{folder_.root(), "plan", "chips"};
-  for (const faults::FaultMap& map : inputs_.chips)
-    phase.add({"accuracy of " + map.chip + " before retraining", 1, map.chip, folder_.before_task(map.chip)},
-              folder_.read_before(map.chip, inputs_.decision.size()).has_value());
+  for (std::size_t i = 0; i < inputs_.chips.size() && inputs_.config.accuracy_check; ++i) {
+    const std::string& id = inputs_.chips.id(i);
+    phase.add({"accuracy of " + id + " before retraining", 1, id, folder_.before_task(id)},
+              folder_.read_before(id, inputs_.decision.size()).has_value());
+  }
   phase.start = [this]() -> RunTask {
     auto worker = std::make_shared<CampaignWorker>(inputs_, folder_, run_.threads, run_.checkpoint_seconds);
     return [this, worker](std::size_t task, const ReportSteps&) { worker->before(inputs_.chips[task]); };
@@ -49,12 +51,14 @@ void Campaign::plan() {
   const Baseline baseline = need_baseline("decision", inputs_.decision.size());
   const reduce::Planner planner(planning_data(), constraint_, inputs_.config.policy);
   const std::int64_t images = inputs_.decision.size();
+  // Thousands of files: made durable together, before the plan that names them.
   for (const faults::FaultMap& map : inputs_.chips) {
     const std::string text = faults::fault_map_yaml(map);
     const std::filesystem::path file = folder_.chip(map.chip) / "fault_map.yaml";
     if (!std::filesystem::exists(file) || common::read_file(file) != text)
-      common::write_file_atomic(file, text);
+      common::write_file_unsynced(file, text);
   }
+  common::sync_files(folder_.root());
   run_phase(plan_phase(), run_);
 
   reduce::Plan plan;
@@ -67,15 +71,23 @@ void Campaign::plan() {
   plan.calibration = planner.calibration();
   plan.steps_per_epoch = inputs_.steps_per_epoch();
   plan.baseline = {images, reduce::count(baseline.int8), 0, 0};
+  plan.accuracy_check = inputs_.config.accuracy_check;
   std::set<std::string> calibrating;
   if (plan.calibration && inputs_.calibrates_on_lot)
     for (const faults::FaultMap& map : inputs_.calibration) calibrating.insert(map.chip);
-  for (const faults::FaultMap& map : inputs_.chips) {
-    reduce::ChipFacts facts = folder_.read_before(map.chip, images).value();
-    facts.fault_map = fmt::format("chips/{}/fault_map.yaml", map.chip);
-    facts.fault_map_sha256 = common::sha256(faults::fault_map_yaml(map));
+  for (std::size_t i = 0; i < inputs_.chips.size(); ++i) {
+    const std::string& id = inputs_.chips.id(i);
+    reduce::ChipFacts facts;
+    if (plan.accuracy_check) {
+      facts = folder_.read_before(id, images).value();
+    } else {
+      const faults::FaultMap map = inputs_.chips[i];
+      facts = facts_of_map(inputs_, map, compile_for(inputs_, map));
+    }
+    facts.fault_map = fmt::format("chips/{}/fault_map.yaml", id);
+    facts.fault_map_sha256 = inputs_.chip_sha256[i];
     plan.chips.push_back(planner.decide(facts));
-    plan.chips.back().calibrated = calibrating.contains(map.chip);
+    plan.chips.back().calibrated = calibrating.contains(id);
   }
   common::write_file_atomic(folder_.plan(), reduce::plan_yaml(plan));
   say(fmt::format("\n{}", plan_table(plan, colours_)));
@@ -97,12 +109,11 @@ reduce::Plan Campaign::need_plan() const {
                                  plan.chips.size(), inputs_.chips.size()));
   for (std::size_t i = 0; i < plan.chips.size(); ++i) {
     const reduce::ChipFacts& facts = plan.chips[i].facts;
-    if (facts.id != inputs_.chips[i].chip ||
-        facts.fault_map_sha256 != common::sha256(faults::fault_map_yaml(inputs_.chips[i])))
+    if (facts.id != inputs_.chips.id(i) || facts.fault_map_sha256 != inputs_.chip_sha256[i])
       throw InputError(
           {file}, fmt::format("chip '{}' of this plan is not chip '{}' of the campaign with its fault map; "
                               "run 'kintsugi reduce plan' again",
-                              facts.id, inputs_.chips[i].chip));
+                              facts.id, inputs_.chips.id(i)));
   }
   return plan;
 }

@@ -284,7 +284,7 @@ void CampaignFolder::write_before(const reduce::ChipFacts& facts) const {
       "{}\n"
       "lost,{}\n",
       facts.faulty_pes, common::format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults,
-      facts.before.correct, facts.before.gained, facts.before.lost);
+      facts.before->correct, facts.before->gained, facts.before->lost);
   if (facts.repaired)
     text += fmt::format(
         "repaired_correct,{}\nrepaired_gained,{}\nrepaired_lost,{}\nmapping_steps,{}\ncompensation_steps,{}\n"
@@ -342,7 +342,7 @@ std::optional<reduce::ChipFacts> CampaignFolder::parse_before(const std::string&
   facts.fault_rate = values["fault_rate"];
   facts.assumed_maskable = whole("assumed_maskable");
   facts.live_faults = whole("live_faults");
-  facts.before = {images, whole("correct"), whole("gained"), whole("lost")};
+  facts.before = reduce::Score{images, whole("correct"), whole("gained"), whole("lost")};
   const auto all = [&](std::initializer_list<const char*> names) {
     return std::all_of(names.begin(), names.end(), [&](const char* name) { return values.contains(name); });
   };

@@ -120,7 +120,7 @@ class CampaignFolder {
   void remove_repaired(const std::string& id) const;
   void remove_all_repaired() const;
 
-  // Measurements of ChipFacts; id, fault map and its SHA-256 are the caller's.
+  // Measurements of ChipFacts, `before` among them; id, fault map and its SHA-256 are the caller's.
   void write_before(const reduce::ChipFacts& facts) const;
   std::optional<reduce::ChipFacts> read_before(const std::string& id, std::int64_t images) const;
 

@@ -7,14 +7,16 @@
 #include <algorithm>
 #include <set>
 
+#include "common/sha256.h"
 #include "common/text.h"
 #include "faults/fault_map_io.h"
-#include "faults/lot_io.h"
 #include "faults/sampler.h"
 #include "sim/image_sets.h"
 #include "training/reduce/calibration.h"
+#include "training/reduce/chip_bench.h"
 #include "training/repair/batch_norm_recalibration.h"
 #include "training/trainer.h"
+#include "workloads/pruning_mask.h"
 
 namespace kintsugi::sim {
 namespace {
@@ -50,19 +52,25 @@ std::vector<faults::FaultMap> sample_chips(const configs::SampleChips& config,
   return maps;
 }
 
-std::vector<faults::FaultMap> read_maps(const configs::CampaignConfig& config, const std::string& pattern,
-                                        const configs::ChipConfig& chip) {
+faults::Lot pack(const std::vector<faults::FaultMap>& maps, const configs::ChipConfig& chip) {
+  faults::Lot lot(chip.array.rows, chip.array.cols);
+  for (const faults::FaultMap& map : maps) lot.add(map);
+  return lot;
+}
+
+faults::Lot read_maps(const configs::CampaignConfig& config, const std::string& pattern,
+                      const configs::ChipConfig& chip) {
   const auto files = glob_files(pattern);
   if (files.empty())
     throw InputError({config.file.string()},
                      fmt::format("no fault map matches '{}'; a relative pattern counts from the campaign "
                                  "file's folder",
                                  pattern));
-  std::vector<faults::FaultMap> maps;
+  faults::Lot maps(chip.array.rows, chip.array.cols);
   std::string problems;
   for (const auto& file : files) {
     try {
-      maps.push_back(faults::read_fault_map(
+      maps.add(faults::read_fault_map(
           file, faults::ArrayGeometry{chip.array.rows, chip.array.cols, chip.array.accumulator_bits}));
     } catch (const InputError& error) {
       problems += (problems.empty() ? "" : "\n") + std::string(error.what());
@@ -72,17 +80,17 @@ std::vector<faults::FaultMap> read_maps(const configs::CampaignConfig& config, c
   return maps;
 }
 
-std::vector<faults::FaultMap> load_chips(const configs::CampaignConfig& config,
-                                         const configs::ChipConfig& chip, std::uint64_t seed) {
+faults::Lot load_chips(const configs::CampaignConfig& config, const configs::ChipConfig& chip,
+                       std::uint64_t seed) {
   if (const auto* sample = std::get_if<configs::SampleChips>(&config.chips))
-    return sample_chips(*sample, chip, seed, 0, sample->count);
+    return pack(sample_chips(*sample, chip, seed, 0, sample->count), chip);
   if (const auto* files = std::get_if<configs::FaultMapFiles>(&config.chips))
     return read_maps(config, files->pattern, chip);
   faults::LotFormat format;
   format.rows = chip.array.rows;
   format.cols = chip.array.cols;
   format.accumulator_bits = chip.array.accumulator_bits;
-  return faults::read_lot(std::get<configs::LotFile>(config.chips).path, format);
+  return {std::get<configs::LotFile>(config.chips).path, format};
 }
 
 // What `meta: {wafer: …}` of a map says; "" if nothing.
@@ -92,8 +100,8 @@ std::string wafer_of(const faults::FaultMap& map) {
 }
 
 // Chips of the lot itself, chosen at random and by whole wafers, in the lot's order.
-std::vector<faults::FaultMap> choose_chips(const std::vector<faults::FaultMap>& lot, int count,
-                                           std::uint64_t seed, const std::filesystem::path& file) {
+std::vector<faults::FaultMap> choose_chips(const faults::Lot& lot, int count, std::uint64_t seed,
+                                           const std::filesystem::path& file) {
   std::vector<std::string> wafers;
   for (const faults::FaultMap& map : lot) wafers.push_back(wafer_of(map));
   const std::vector<std::size_t> chosen =
@@ -114,20 +122,21 @@ std::vector<faults::FaultMap> choose_chips(const std::vector<faults::FaultMap>& 
 }
 
 // A chip's id names its folder.
-void check_ids(const std::vector<faults::FaultMap>& chips) {
+void check_ids(const faults::Lot& chips) {
   std::set<std::string> seen;
   std::string problems;
   const auto problem = [&](const std::string& text) { problems += (problems.empty() ? "" : "\n") + text; };
-  for (const faults::FaultMap& map : chips) {
+  for (std::size_t i = 0; i < chips.size(); ++i) {
+    const std::string& id = chips.id(i);
     const bool safe =
-        !map.chip.empty() && map.chip[0] != '.' &&
-        map.chip.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") ==
+        !id.empty() && id[0] != '.' &&
+        id.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") ==
             std::string::npos;
     if (!safe)
       problem(fmt::format(
-          "chip id '{}' cannot name a folder; use letters, digits, '_', '-' and '.' (not first)", map.chip));
-    else if (!seen.insert(map.chip).second)
-      problem(fmt::format("two fault maps are of chip '{}'; give every chip an id of its own", map.chip));
+          "chip id '{}' cannot name a folder; use letters, digits, '_', '-' and '.' (not first)", id));
+    else if (!seen.insert(id).second)
+      problem(fmt::format("two fault maps are of chip '{}'; give every chip an id of its own", id));
   }
   if (!problems.empty()) throw InputError(problems);
 }
@@ -187,7 +196,11 @@ CampaignInputs load_campaign(const std::filesystem::path& file, const configs::O
                     inputs.network.name));
   inputs.chips = load_chips(config, inputs.chip, seed);
   check_ids(inputs.chips);
-  for (const faults::FaultMap& map : inputs.chips) compile_for(inputs, map);  // refuses what cannot be run
+  inputs.chip_sha256.reserve(inputs.chips.size());
+  for (const faults::FaultMap& map : inputs.chips) {
+    compile_for(inputs, map);  // refuses what cannot be run
+    inputs.chip_sha256.push_back(common::sha256(faults::fault_map_yaml(map)));
+  }
   if (config.calibration_chips) {
     const auto* sample = std::get_if<configs::SampleChips>(&config.chips);
     inputs.calibrates_on_lot = sample == nullptr;
@@ -225,6 +238,20 @@ faults::FaultMap characterization_map(const CampaignInputs& inputs, std::size_t 
   faults::SampleSpec spec = faults::chip_of_lot(population, inputs.chip.array, inputs.seed, index);
   spec.chip = "characterize";
   return faults::sample(spec);
+}
+
+training::reduce::ChipFacts facts_of_map(const CampaignInputs& inputs, const faults::FaultMap& map,
+                                         const faults::ArrayFaults& faults) {
+  training::reduce::ChipFacts facts;
+  facts.id = map.chip;
+  facts.faulty_pes = map.faulty_pes();
+  facts.fault_rate = map.fault_rate();
+  facts.assumed_maskable = faults.assumed_maskable;
+  facts.live_faults = training::reduce::live_faulty_pes(faults);
+  for (const workloads::Stage& stage : inputs.network.stages)
+    facts.mapped_fault_rate.emplace_back(stage.name,
+                                         workloads::mapped_fault_rate(stage, faults, inputs.chip));
+  return facts;
 }
 
 faults::ArrayFaults compile_for(const CampaignInputs& inputs, const faults::FaultMap& map) {

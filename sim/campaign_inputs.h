@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "configs/campaign.h"
@@ -13,6 +14,8 @@
 #include "configs/network.h"
 #include "faults/array_faults.h"
 #include "faults/fault_map.h"
+#include "faults/lot_io.h"
+#include "training/reduce/plan.h"
 #include "workloads/dataset.h"
 #include "workloads/network.h"
 
@@ -28,7 +31,8 @@ struct CampaignInputs {
   workloads::ImageSet decision;  // held_out, or the test set where the campaign leaks as published
   workloads::ImageSet test;
   bool test_is_cut = false;  // the data set was one pair of files, whose last sixth is the test set
-  std::vector<faults::FaultMap> chips;
+  faults::Lot chips;         // unpacked map by map: ten thousand of them fit in memory
+  std::vector<std::string> chip_sha256;  // of each map as fault_map.yaml has it
   // Chips that a guarantee is calibrated on: more of the population that the lot is sampled from, or, of a
   // lot that was measured, some of its own.
   std::vector<faults::FaultMap> calibration;
@@ -45,6 +49,10 @@ CampaignInputs load_campaign(const std::filesystem::path& file, const configs::O
 // A random map for characterisation at the rate: i.i.d. and of unknown nature, or of the lot's own kind.
 // Fixed by (seed, rate index, repeat), from streams disjoint from those of the lot's chips.
 faults::FaultMap characterization_map(const CampaignInputs& inputs, std::size_t rate_index, int repeat);
+
+// What a chip's map says by itself: everything of ChipFacts but id of file and digest, and what is measured.
+training::reduce::ChipFacts facts_of_map(const CampaignInputs& inputs, const faults::FaultMap& map,
+                                         const faults::ArrayFaults& faults);
 
 // Hooks and bypass bits of a map on the campaign's chip; the bypass is what the map's test found.
 faults::ArrayFaults compile_for(const CampaignInputs& inputs, const faults::FaultMap& map);

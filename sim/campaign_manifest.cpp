@@ -4,16 +4,15 @@
 
 #include "common/sha256.h"
 #include "common/text.h"
-#include "faults/fault_map_io.h"
 #include "training/reduce/constraint.h"
 #include "training/reduce/plan_file.h"
 
 namespace kintsugi::sim {
 namespace {
 
-std::string digest(const std::vector<faults::FaultMap>& chips) {
+std::string digest_of_chips(const std::vector<std::string>& sha256) {
   std::string text;
-  for (const faults::FaultMap& map : chips) text += common::sha256(faults::fault_map_yaml(map)) + "\n";
+  for (const std::string& map : sha256) text += map + "\n";
   return common::sha256(text);
 }
 
@@ -99,7 +98,7 @@ std::vector<ManifestEntry> manifest_of(const CampaignInputs& inputs) {
        config.characterize.amount == configs::Amount::sustained ? "sustained" : "first_crossing"},
       {"chips.source", chips_source(config.chips)},
       {"chips.count", fmt::format("{}", inputs.chips.size())},
-      {"chips.sha256", digest(inputs.chips)},
+      {"chips.sha256", digest_of_chips(inputs.chip_sha256)},
       {"policy.name", kPolicies[static_cast<int>(config.policy.name)]},
       {"policy.steps", fmt::format("{}", config.policy.steps)},
       {"compare.fixed_steps",
@@ -109,6 +108,7 @@ std::vector<ManifestEntry> manifest_of(const CampaignInputs& inputs) {
   if (config.characterize.maps == configs::CharacterizationMaps::like_chips)
     entries.push_back({"characterize.maps", "like_chips"});
   add_planning(entries, config);
+  if (!config.accuracy_check) entries.push_back({"plan.accuracy_check", "false"});
   return entries;
 }
 

@@ -101,6 +101,7 @@ reduce::PlanningData Campaign::planning_data() const {
   data.like_chips = config.maps == configs::CharacterizationMaps::like_chips;
   data.repeats = config.repeats;
   data.steps_per_epoch = inputs_.steps_per_epoch();
+  data.repairs = inputs_.config.repair.any();
   data.calibration_source = inputs_.calibrates_on_lot ? "lot" : "sampled";
   for (const double rate : config.fault_rates) {
     std::vector<reduce::Needed> needed;

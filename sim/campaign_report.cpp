@@ -123,7 +123,7 @@ std::string results_csv(const CampaignReport& report) {
     text += fmt::format("{},{},{},{},{},{},{},", common::csv_cell(facts.id), facts.faulty_pes,
                         format_number(facts.fault_rate), reduce::to_string(chip.plan.verdict),
                         chip.plan.planned_steps, format_number(chip.plan.planned_epochs),
-                        format_number(facts.before.accuracy()));
+                        facts.before ? format_number(facts.before->accuracy()) : std::string());
     if (chip.reached) {
       const RetrainedPoint& point = *chip.reached;
       const reduce::Interval change = point.test.change();

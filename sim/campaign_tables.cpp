@@ -19,6 +19,11 @@ std::string bare_percent(double fraction) {
   return fmt::format("{:.2f}", 100 * fraction);
 }
 
+// Empty if it was not measured.
+std::string accuracy_text(const std::optional<reduce::Score>& score) {
+  return score ? bare_percent(score->accuracy()) : std::string();
+}
+
 std::string rate_bare(double rate) {
   return fmt::format("{:.4g}", 100 * rate);
 }
@@ -107,7 +112,7 @@ std::string plan_table(const reduce::Plan& plan, bool colours) {
   table.column("chip", Align::left);
   table.column("faulty\nPEs");
   table.column("fault\nrate %");
-  table.column("before\n%");
+  if (plan.accuracy_check) table.column("before\n%");
   const bool repairs = std::any_of(plan.chips.begin(), plan.chips.end(), [](const reduce::ChipPlan& chip) {
     return chip.facts.repaired.has_value();
   });
@@ -116,18 +121,19 @@ std::string plan_table(const reduce::Plan& plan, bool colours) {
   table.column("steps");
   table.column("epochs");
   for (const reduce::ChipPlan& chip : plan.chips) {
-    std::vector<TableCell> row{{chip.facts.id},
-                               {fmt::format("{}", chip.facts.faulty_pes)},
-                               {rate_bare(chip.facts.fault_rate)},
-                               {bare_percent(chip.facts.before.accuracy())}};
-    if (repairs)
-      row.push_back({chip.facts.repaired ? bare_percent(chip.facts.repaired->accuracy()) : std::string()});
+    std::vector<TableCell> row{
+        {chip.facts.id}, {fmt::format("{}", chip.facts.faulty_pes)}, {rate_bare(chip.facts.fault_rate)}};
+    if (plan.accuracy_check) row.push_back({accuracy_text(chip.facts.before)});
+    if (repairs) row.push_back({accuracy_text(chip.facts.repaired)});
     row.push_back({reduce::to_string(chip.verdict), tone_of(chip.verdict)});
     row.push_back({fmt::format("{}", chip.planned_steps)});
     row.push_back({fmt::format("{:.2f}", chip.planned_epochs)});
     table.row(row);
   }
-  return fmt::format("Plan{}\n\n", decided_note(plan.decided_on)) + table.render(colours);
+  return fmt::format(
+             "Plan{}{}\n\n", decided_note(plan.decided_on),
+             plan.accuracy_check ? "" : "  (from fault maps alone: no chip's accuracy was measured)") +
+         table.render(colours);
 }
 
 std::string chips_table(const CampaignReport& report, bool colours) {
@@ -147,7 +153,7 @@ std::string chips_table(const CampaignReport& report, bool colours) {
     const bool kept = chip.reached.has_value();
     table.row({{facts.id},
                {rate_bare(facts.fault_rate)},
-               {bare_percent(facts.before.accuracy())},
+               {accuracy_text(facts.before)},
                {reduce::to_string(chip.plan.verdict), tone_of(chip.plan.verdict)},
                {fmt::format("{}", chip.plan.planned_steps)},
                {fmt::format("{}", chip.spent.retraining)},

@@ -193,15 +193,7 @@ void CampaignWorker::calibrate(const faults::FaultMap& map, const ReportSteps& p
 void CampaignWorker::before(const faults::FaultMap& map) {
   const faults::ArrayFaults faults = compile_for(inputs_, map);
   insert(map, faults);
-  reduce::ChipFacts facts;
-  facts.id = map.chip;
-  facts.faulty_pes = map.faulty_pes();
-  facts.fault_rate = map.fault_rate();
-  facts.assumed_maskable = faults.assumed_maskable;
-  facts.live_faults = reduce::live_faulty_pes(faults);
-  for (const workloads::Stage& stage : inputs_.network.stages)
-    facts.mapped_fault_rate.emplace_back(stage.name,
-                                         workloads::mapped_fault_rate(stage, faults, inputs_.chip));
+  reduce::ChipFacts facts = facts_of_map(inputs_, map, faults);
   StageTimes times;
   double loss = 0;
   facts.before = check(weights_, times, &loss);

@@ -124,7 +124,7 @@ ChipFacts chip(double fault_rate, std::int64_t gained, std::int64_t lost) {
   ChipFacts facts;
   facts.id = "a";
   facts.fault_rate = fault_rate;
-  facts.before = {5000, 4500 + gained - lost, gained, lost};
+  facts.before = Score{5000, 4500 + gained - lost, gained, lost};
   return facts;
 }
 

@@ -63,17 +63,17 @@ ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Con
   }
   if (amount.steps && policy.name == adaptive)
     amount.steps = snap_up(*amount.steps, rules.evaluated).value_or(rules.evaluated.back());
-  const Score& start = facts.repaired ? *facts.repaired : facts.before;
-  const bool enough = policy.name == adaptive && policy.extend == configs::Extend::interval
-                          ? constraint.judge(start) == Outcome::pass
-                          : constraint.met(start);
-  if (constraint.judge(facts.before) == Outcome::pass) {
+  const std::optional<Score>& start = facts.repaired ? facts.repaired : facts.before;
+  const bool enough = !start || (policy.name == adaptive && policy.extend == configs::Extend::interval
+                                     ? constraint.judge(*start) == Outcome::pass
+                                     : constraint.met(*start));
+  if (facts.before && constraint.judge(*facts.before) == Outcome::pass) {
     plan.verdict = Verdict::ship;
     plan.reason = "accuracy before retraining meets the constraint beyond its 95 % interval";
   } else if (facts.dropped && !facts.dropped->problem.empty()) {
     plan.verdict = Verdict::reject;
     plan.reason = facts.dropped->problem;
-  } else if (facts.repaired && constraint.judge(start) == Outcome::pass) {
+  } else if (facts.repaired && constraint.judge(*start) == Outcome::pass) {
     plan.verdict = Verdict::repair;
     plan.reason = "accuracy after repair meets the constraint beyond its 95 % interval";
   } else if (!amount.steps) {
@@ -82,7 +82,8 @@ ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Con
     plan.verdict = Verdict::retrain;
     plan.planned_steps = *amount.steps;
   } else if (enough || policy.name == fixed) {
-    plan.verdict = facts.repaired ? Verdict::repair : Verdict::ship;
+    // Of a chip that was not measured, 0 steps mean that the repair is enough.
+    plan.verdict = facts.repaired || (!start && rules.repairs) ? Verdict::repair : Verdict::ship;
     plan.reason += ": no retraining needed";
   } else {
     plan.verdict = Verdict::retrain;
@@ -97,8 +98,9 @@ ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Con
         "; {} faulty PE{} in spite of the bypass, and resilience was characterised without such faults: the "
         "amount is a guess, judge by the reached accuracy",
         facts.live_faults, facts.live_faults == 1 ? " acts" : "s act");
-  if (plan.verdict == Verdict::ship) plan.predicted = measured_accuracy(constraint, facts.before);
-  if (plan.verdict == Verdict::repair) plan.predicted = measured_accuracy(constraint, start);
+  if (plan.verdict == Verdict::ship && facts.before)
+    plan.predicted = measured_accuracy(constraint, *facts.before);
+  if (plan.verdict == Verdict::repair && start) plan.predicted = measured_accuracy(constraint, *start);
   plan.planned_epochs = static_cast<double>(plan.planned_steps) / static_cast<double>(rules.steps_per_epoch);
   return plan;
 }

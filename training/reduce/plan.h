@@ -49,7 +49,8 @@ struct ChipFacts {
   // from.
   std::int64_t live_faults = 0;
   std::vector<std::pair<std::string, double>> mapped_fault_rate;  // by layer, in network order
-  Score before;                   // original weights, pruned by the bypass, on this chip; decision set
+  // Original weights, pruned by the bypass, on this chip; decision set. Absent: not measured.
+  std::optional<Score> before;
   std::optional<Score> repaired;  // what retraining starts from, if the campaign repairs
   RepairSteps repair_steps;       // of that repair
   std::optional<Predictors> predictors = std::nullopt;
@@ -80,6 +81,7 @@ struct Plan {
   std::string decided_on;  // "decision" or "test" (leak_as_published)
   configs::ConstraintConfig constraint;
   configs::PolicyConfig policy;
+  bool accuracy_check = true;  // false: no chip was measured before it was planned
   std::int64_t steps_per_epoch = 1;
   std::optional<Calibration> calibration;  // of policy quantile
   Score baseline;                          // original weights, fault-free chip; gained and lost are 0
@@ -93,13 +95,14 @@ struct PlanRules {
   std::int64_t steps_per_epoch = 1;
   const Calibration* calibration = nullptr;  // for policy quantile
   bool like_chips = false;                   // characterised on maps with such faults as the lot's chips have
+  bool repairs = false;                      // chips are repaired before they are retrained
 };
 
 // Decides one chip. The amount comes from the envelope; quantile adds its bound, and adaptive starts at the
 // next evaluated amount. Two measured facts overrule it, under every policy alike so that policies stay
 // comparable: a chip whose accuracy before retraining meets the constraint beyond doubt is shipped as it is,
 // and a chip that measurably misses the constraint is not shipped for a planned amount of 0 but retrained for
-// the least evaluated amount (a fixed amount is obeyed as given).
+// the least evaluated amount (a fixed amount is obeyed as given). Neither applies to a chip that was not measured.
 ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Constraint& constraint,
                      const PlanRules& rules);
 

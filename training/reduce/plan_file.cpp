@@ -106,8 +106,16 @@ std::string chip_yaml(const ChipPlan& plan) {
   std::string rates;
   for (const auto& [layer, rate] : facts.mapped_fault_rate)
     rates += fmt::format("{}{}: {}", rates.empty() ? "" : ", ", yaml_scalar(layer), format_number(rate));
-  const Interval change = facts.before.change();
-  std::string repaired;
+  std::string before, repaired;
+  if (facts.before) {
+    const Interval change = facts.before->change();
+    before = fmt::format(
+        "      accuracy_before: {}\n"
+        "      accuracy_change: {}  # against the fault-free chip; 95 % interval {:+.5f} ... {:+.5f}\n"
+        "      before: {{correct: {}, gained: {}, lost: {}}}\n",
+        format_number(facts.before->accuracy()), format_number(change.estimate), change.low, change.high,
+        facts.before->correct, facts.before->gained, facts.before->lost);
+  }
   if (facts.repaired)
     repaired = fmt::format(
         "      accuracy_repaired: {}\n      repaired: {{correct: {}, gained: {}, lost: {}}}\n      "
@@ -143,9 +151,7 @@ std::string chip_yaml(const ChipPlan& plan) {
       "      assumed_maskable: {}\n"
       "      live_faults: {}\n"
       "      mapped_fault_rate: {{{}}}\n"
-      "      accuracy_before: {}\n"
-      "      accuracy_change: {}  # against the fault-free chip; 95 % interval {:+.5f} ... {:+.5f}\n"
-      "      before: {{correct: {}, gained: {}, lost: {}}}\n"
+      "{}"
       "{}{}{}{}"
       "      plan: {}\n"
       "      planned_steps: {}\n"
@@ -153,14 +159,12 @@ std::string chip_yaml(const ChipPlan& plan) {
       "{}"
       "      reason: {}\n",
       yaml_scalar(facts.id), yaml_scalar(facts.fault_map), facts.fault_map_sha256, facts.faulty_pes,
-      format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults, rates,
-      format_number(facts.before.accuracy()), format_number(change.estimate), change.low, change.high,
-      facts.before.correct, facts.before.gained, facts.before.lost, dropped, repaired, predictors,
-      plan.calibrated ? "      calibrated: true\n" : "", to_string(plan.verdict), plan.planned_steps,
+      format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults, rates, before, dropped, repaired,
+      predictors, plan.calibrated ? "      calibrated: true\n" : "", to_string(plan.verdict), plan.planned_steps,
       format_number(plan.planned_epochs), predicted, yaml_scalar(plan.reason));
 }
 
-ChipPlan read_chip_plan(configs::Section section, std::int64_t images) {
+ChipPlan read_chip_plan(configs::Section section, std::int64_t images, bool measured) {
   ChipPlan plan;
   ChipFacts& facts = plan.facts;
   facts.id = section.text("id");
@@ -173,13 +177,15 @@ ChipPlan read_chip_plan(configs::Section section, std::int64_t images) {
   configs::Section rates = section.section("mapped_fault_rate");
   for (const std::string& layer : rates.keys())
     facts.mapped_fault_rate.emplace_back(layer, rates.real(layer, 0, 1));
-  section.real("accuracy_before", 0, 1);  // for people; `before` has the counts
-  section.real("accuracy_change", -1, 1);
   const auto score = [images](configs::Section counts) {
     return Score{images, counts.integer("correct", 0, images), counts.integer("gained", 0, images),
                  counts.integer("lost", 0, images)};
   };
-  facts.before = score(section.section("before"));
+  if (measured) {
+    section.real("accuracy_before", 0, 1);  // for people; `before` has the counts
+    section.real("accuracy_change", -1, 1);
+    facts.before = score(section.section("before"));
+  }
   if (auto repaired = section.optional_section("repaired")) {
     section.real("accuracy_repaired", 0, 1);
     facts.repaired = score(*repaired);
@@ -227,12 +233,13 @@ std::string plan_yaml(const Plan& plan) {
       "  decided_on: {}\n"
       "  constraint: {}\n"
       "  policy: {}\n"
-      "{}"
+      "{}{}"
       "  steps_per_epoch: {}\n"
       "  baseline: {{images: {}, correct: {}, accuracy: {}}}\n"
       "  chips:{}\n",
       yaml_scalar(plan.network), plan.weights_sha256, yaml_scalar(plan.dataset), plan.decided_on,
       constraint_yaml(plan.constraint), policy_yaml(plan.policy), calibration_yaml(plan.calibration),
+      plan.accuracy_check ? "" : "  accuracy_check: false  # no chip was measured before it was planned\n",
       plan.steps_per_epoch, plan.baseline.images, plan.baseline.correct,
       format_number(plan.baseline.accuracy()), plan.chips.empty() ? " []" : "");
   for (const ChipPlan& chip : plan.chips) text += chip_yaml(chip);
@@ -255,6 +262,7 @@ Plan read_plan(const std::filesystem::path& file) {
     plan.constraint.accuracy_drop = constraint.real("accuracy_drop", 0, 1);
   plan.policy = read_policy(root.section("policy"));
   if (auto guarantee = root.optional_section("guarantee")) plan.calibration = read_calibration(*guarantee);
+  plan.accuracy_check = root.boolean("accuracy_check", true);
   plan.steps_per_epoch = root.integer("steps_per_epoch", 1, kAny);
   configs::Section baseline = root.section("baseline");
   plan.baseline.images = baseline.integer("images", 1, kAny);
@@ -262,7 +270,7 @@ Plan read_plan(const std::filesystem::path& file) {
   baseline.real("accuracy", 0, 1);
   std::set<std::string> ids;
   for (configs::Section& chip : root.sections("chips")) {
-    plan.chips.push_back(read_chip_plan(chip, plan.baseline.images));
+    plan.chips.push_back(read_chip_plan(chip, plan.baseline.images, plan.accuracy_check));
     if (!ids.insert(plan.chips.back().facts.id).second)
       chip.error("id", fmt::format("chip '{}' stands in the plan twice", plan.chips.back().facts.id));
   }

@@ -28,7 +28,7 @@ Forecast forecast_of(const PlanningData& data, const configs::PolicyConfig& poli
 
 Planner::Planner(const PlanningData& data, const Constraint& constraint, const configs::PolicyConfig& policy)
     : constraint_(constraint),
-      rules_{policy, data.evaluated, data.steps_per_epoch, nullptr, data.like_chips},
+      rules_{policy, data.evaluated, data.steps_per_epoch, nullptr, data.like_chips, data.repairs},
       envelope_(envelope_of(data, policy)),
       forecast_(forecast_of(data, policy)) {
   if (policy.name != configs::PolicyName::quantile) return;

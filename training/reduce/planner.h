@@ -30,6 +30,7 @@ struct PlanningData {
   int repeats = 1;
   std::int64_t steps_per_epoch = 1;
   bool like_chips = false;  // the maps have such faults as the lot's chips have
+  bool repairs = false;
 };
 
 class Planner {
