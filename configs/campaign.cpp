@@ -308,18 +308,6 @@ QuantizationConfig read_quantization(Section section) {
   return config;
 }
 
-int read_executor_workers(Section executor) {
-  const std::string name = executor.text("name", "local");
-  if (name == "slurm") {
-    executor.error("name", "the slurm executor is not available yet; write 'name: local'");
-  } else if (name != "local") {
-    executor.error(
-        "name",
-        fmt::format("there is no executor '{}'; write 'name: local', the only one there is yet", name));
-  }
-  return static_cast<int>(executor.integer("workers", 1, 1024, 1));
-}
-
 CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides& overrides) {
   YamlFile yaml(file, "campaign", overrides);
   Section campaign = yaml.root();
@@ -361,13 +349,13 @@ CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides&
   if (auto plan = campaign.optional_section("plan")) {
     config.accuracy_check = plan->boolean("accuracy_check", config.accuracy_check);
     if (!config.accuracy_check && config.policy.predictor != Predictor::fault_rate)
-      plan->error("accuracy_check",
-                  "'policy.predictor' needs every chip to be measured; remove 'accuracy_check: false', or plan by "
-                  "'predictor: fault_rate'");
+      plan->error(
+          "accuracy_check",
+          "'policy.predictor' needs every chip to be measured; remove 'accuracy_check: false', or plan by "
+          "'predictor: fault_rate'");
   }
   if (auto compare = campaign.optional_section("compare")) read_compare(*compare, config);
-  if (auto executor = campaign.optional_section("executor"))
-    config.workers = read_executor_workers(*executor);
+  if (auto executor = campaign.optional_section("executor")) config.executor = read_executor(*executor);
   yaml.finish();
   return config;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "configs/chip_lot.h"
+#include "configs/executor.h"
 #include "configs/workload.h"
 
 namespace kintsugi::configs {
@@ -142,18 +143,16 @@ struct CampaignConfig {
   std::optional<std::vector<PolicyName>> compare_policies;  // key `compare.policies`; absent: by default
   std::optional<std::vector<std::int64_t>>
       compare_fixed_steps;  // key `compare.fixed_steps`; absent: by default
-  int workers = 1;          // key `executor: {name: local, workers: n}`
+  ExecutorConfig executor;
 };
 
-// Throws common::InputError with every problem. `executor.name: slurm` is refused: not there yet.
+// Throws common::InputError with every problem.
 CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides& overrides = {});
 
 // Reads the keys of SgdConfig from a section; shared with `kintsugi train`'s campaign-free defaults.
 SgdConfig read_sgd(Section& section, const SgdConfig& defaults);
-// Sections that every kind of campaign has: `pretrain`, `quantization`, and `executor`, of which the number
-// of workers is returned.
+// Sections that every kind of campaign has: `pretrain`, `quantization` (and `executor`: executor.h).
 PretrainConfig read_pretrain(Section pretrain);
 QuantizationConfig read_quantization(Section section);
-int read_executor_workers(Section executor);
 
 }  // namespace kintsugi::configs

@@ -126,7 +126,7 @@ OverclockConfig read_overclock(const std::filesystem::path& file, const Override
   }
   if (auto compare = root.optional_section("compare")) read_compare(*compare, config);
   if (auto host = root.optional_section("host")) config.host = read_host(*host);
-  if (auto executor = root.optional_section("executor")) config.workers = read_executor_workers(*executor);
+  if (auto executor = root.optional_section("executor")) config.executor = read_executor(*executor);
   yaml.finish();
   return config;
 }

@@ -55,7 +55,7 @@ struct OverclockConfig {
   std::vector<std::uint64_t> other_chips;  // seeds of their variation, or of the random errors
   int neighbours = 1;                      // points on either side
   std::optional<HostConfig> host;
-  int workers = 1;
+  ExecutorConfig executor;
 };
 
 // Throws common::InputError with every problem.

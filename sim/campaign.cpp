@@ -84,8 +84,8 @@ Phase Campaign::pretrain_phase() const {
 }
 
 void Campaign::pretrain() {
-  run_phase(pretrain_phase(), run_);
-  run_phase(baseline_phase("decision", inputs_.decision), run_);
+  run_phase([&] { return pretrain_phase(); }, run_);
+  run_phase([&] { return baseline_phase("decision", inputs_.decision); }, run_);
   const Baseline baseline = need_baseline("decision", inputs_.decision.size());
   say(fmt::format("{} on {}, without faults: float {}, int8 {} of {} {} images", inputs_.network.name,
                   inputs_.training.name, percent(reduce::count(baseline.floating), inputs_.decision.size()),
@@ -148,8 +148,8 @@ Phase Campaign::characterize_phase() const {
 
 void Campaign::characterize() {
   pretrain();
-  run_phase(characterize_phase(), run_);
-  if (!inputs_.calibration.empty()) run_phase(calibrate_phase(), run_);
+  run_phase([&] { return characterize_phase(); }, run_);
+  if (!inputs_.calibration.empty()) run_phase([&] { return calibrate_phase(); }, run_);
   const configs::CharacterizeConfig& config = inputs_.config.characterize;
   std::string text = "fault_rate,repeat,steps,epochs,accuracy" + leak_column(decided_on(), true) + "\n";
   for (const double rate : config.fault_rates)

@@ -59,7 +59,7 @@ void Campaign::plan() {
       common::write_file_unsynced(file, text);
   }
   common::sync_files(folder_.root());
-  run_phase(plan_phase(), run_);
+  run_phase([&] { return plan_phase(); }, run_);
 
   reduce::Plan plan;
   plan.network = inputs_.network.name;
@@ -185,8 +185,8 @@ Phase Campaign::retrain_phase(const reduce::Plan& plan, bool for_comparison) con
 
 void Campaign::retrain(bool for_comparison) {
   const reduce::Plan plan = need_plan();
-  run_phase(baseline_phase("test", inputs_.test), run_);
-  run_phase(retrain_phase(plan, for_comparison), run_);
+  run_phase([&] { return baseline_phase("test", inputs_.test); }, run_);
+  run_phase([&] { return retrain_phase(plan, for_comparison); }, run_);
   folder_.remove_all_repaired();  // of chips that were planned and not retrained
   const CampaignReport results = report(plan);
   common::write_file_atomic(folder_.results(), results_csv(results));

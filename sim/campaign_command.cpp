@@ -16,6 +16,7 @@
 #include "sim/campaign_steps.h"
 #include "sim/folder_lock.h"
 #include "sim/options.h"
+#include "sim/slurm_folder.h"
 #include "sim/sub_commands.h"
 
 namespace kintsugi::sim {
@@ -42,6 +43,11 @@ bool released(const fs::path& folder, double seconds) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   return true;
+}
+
+std::string cancelled_text(std::size_t jobs) {
+  return jobs == 0 ? std::string()
+                   : fmt::format(", and ended {} array{} of Slurm jobs", jobs, jobs == 1 ? "" : "s");
 }
 
 }  // namespace
@@ -81,18 +87,19 @@ int campaign_collect(const std::vector<std::string>& arguments) {
 }
 
 int campaign_cancel(const std::vector<std::string>& arguments) {
-  OptionParser parser(
-      "kintsugi campaign cancel D",
-      "Stops the process that is at work on the campaign, with its workers. Finished tasks and "
-      "checkpoints\nstay; 'kintsugi campaign resume' goes on.",
-      "kintsugi campaign cancel quickstart");
+  OptionParser parser("kintsugi campaign cancel D",
+                      "Stops the process that is at work on the campaign, with its workers or its Slurm "
+                      "jobs. Finished tasks and "
+                      "checkpoints\nstay; 'kintsugi campaign resume' goes on.",
+                      "kintsugi campaign cancel quickstart");
   takes_a_folder(parser, {"threads"});
   if (!parser.parse(arguments)) return kExitDone;
   const fs::path folder = parser.text("folder");
   read_record(folder);
   const auto holder = lock_holder(folder);
   if (!holder) {
-    fmt::print("no process is at work on this campaign\n");
+    const std::size_t jobs = cancel_on_slurm(folder);
+    fmt::print("no process is at work on this campaign{}\n", cancelled_text(jobs));
     return kExitDone;
   }
   if (!holder->verified)
@@ -113,30 +120,40 @@ int campaign_cancel(const std::vector<std::string>& arguments) {
         fmt::format(
             "process {} was told to stop, but is still there; 'kill -9 {}' does no harm to the results",
             holder->pid, holder->pid));
-  fmt::print("stopped process {}; 'kintsugi campaign resume {}' goes on\n", holder->pid, folder.string());
+  const std::size_t jobs = cancel_on_slurm(folder);
+  fmt::print("stopped process {}{}; 'kintsugi campaign resume {}' goes on\n", holder->pid,
+             cancelled_text(jobs), folder.string());
   return kExitDone;
 }
 
 int campaign_work(const std::vector<std::string>& arguments) {
   OptionParser parser(
-      "kintsugi campaign work D --phase P --task K",
+      "kintsugi campaign work D (--phase P --task K | --list FILE:LINE)",
       "Does single tasks of a campaign in this process, as a cluster's jobs do: those whose results "
       "are\nmissing. The phases before must be complete. Any number of such processes may run at a "
       "time.",
       "kintsugi campaign work quickstart --phase characterize --task rate_0.1_repeat_0");
   takes_a_folder(parser, {});
-  parser.own().add_options()("phase", po::value<std::string>()->required()->value_name("P"),
+  parser.own().add_options()("phase", po::value<std::string>()->value_name("P"),
                              "the phase, as 'kintsugi campaign status' names it")(
-      "task", po::value<std::vector<std::string>>()->required()->value_name("K"),
-      "the task's key, as D/.status/P.csv lists it; may be repeated");
+      "task", po::value<std::vector<std::string>>()->value_name("K"),
+      "the task's key, as D/.status/P.csv lists it; may be repeated")(
+      "list", po::value<std::string>()->value_name("FILE:LINE"),
+      "instead of the two: a line of D/slurm/P/N.tasks, from 0");
   if (!parser.parse(arguments)) return kExitDone;
   CampaignRun run;
   run.workers = 1;
   if (parser.has("threads")) run.threads = parser.common().threads;
+  if (parser.has("list") ? parser.has("phase") || parser.has("task")
+                         : !parser.has("phase") || !parser.has("task"))
+    throw common::InputError(
+        "kintsugi campaign work: error: give --phase and --task, or --list alone, to say what is to be done");
+  const WorkList work = parser.has("list") ? read_work(parser.text("list"))
+                                           : WorkList{parser.text("phase"),
+                                                      parser.values()["task"].as<std::vector<std::string>>()};
   const fs::path folder = parser.text("folder");
   const auto campaign = open_campaign(read_record(folder), folder, run);  // what its phases refer to
-  const Phase phase = campaign(parser.text("phase"));
-  run_some(phase, parser.values()["task"].as<std::vector<std::string>>());
+  run_some(campaign(work.phase), work.keys);
   return kExitDone;
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 
 #include "common/diagnostics.h"
@@ -48,8 +49,12 @@ CampaignRun campaign_run(const OptionParser& parser) {
   return run;
 }
 
-CampaignRun settled(CampaignRun run, int configured_workers) {
-  if (run.workers == 0) run.workers = configured_workers;
+CampaignRun settled(CampaignRun run, const configs::ExecutorConfig& executor) {
+  if (executor.slurm && run.role == Role::coordinator) {
+    run.slurm = executor.slurm;
+    run.at_a_time = run.workers > 0 ? std::optional(run.workers) : executor.workers;
+  }
+  if (run.workers == 0) run.workers = executor.workers.value_or(1);
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   if (run.threads == 0) run.threads = std::max(1, cores / run.workers);
   return run;

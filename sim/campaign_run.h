@@ -1,7 +1,10 @@
 // How a campaign is run on this machine: nothing of it can change a result.
 #pragma once
 
+#include <optional>
+
 #include "common/progress.h"
+#include "configs/executor.h"
 #include "sim/options.h"
 
 namespace kintsugi::sim {
@@ -18,6 +21,9 @@ struct CampaignRun {
   bool quiet = false;   // prints nothing
   bool json_progress = false;
   double checkpoint_seconds = 60;  // between two checkpoints of a task
+  // Instead of worker processes here: jobs of a cluster, of which `at_a_time` of an array run at a time.
+  std::optional<configs::SlurmConfig> slurm = std::nullopt;
+  std::optional<int> at_a_time = std::nullopt;
 
   common::ProgressOutput progress() const;
 };
@@ -25,7 +31,7 @@ struct CampaignRun {
 // Adds --workers and --json-progress.
 void add_run_options(OptionParser& parser);
 CampaignRun campaign_run(const OptionParser& parser);
-// With workers and threads decided; `configured_workers` is the campaign's own.
-CampaignRun settled(CampaignRun run, int configured_workers);
+// With workers, threads and cluster decided, by what the campaign says where the run does not.
+CampaignRun settled(CampaignRun run, const configs::ExecutorConfig& executor);
 
 }  // namespace kintsugi::sim

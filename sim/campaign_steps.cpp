@@ -40,7 +40,7 @@ OverclockInputs overclock_inputs(const CampaignRecord& record) {
 
 int run_reduce(const CampaignRecord& record, const fs::path& folder, const CampaignRun& asked, bool enforce) {
   CampaignInputs inputs = reduce_inputs(record);
-  const CampaignRun run = settled(asked, inputs.config.workers);
+  const CampaignRun run = settled(asked, inputs.config.executor);
   const std::string& step = record.step;
   Campaign campaign(std::move(inputs), folder, run);
   if (run.compute) write_record(folder, record);
@@ -55,7 +55,7 @@ int run_reduce(const CampaignRecord& record, const fs::path& folder, const Campa
 
 int run_overclock(const CampaignRecord& record, const fs::path& folder, const CampaignRun& asked) {
   OverclockInputs inputs = overclock_inputs(record);
-  const CampaignRun run = settled(asked, inputs.config.workers);
+  const CampaignRun run = settled(asked, inputs.config.executor);
   Overclock campaign(std::move(inputs), folder, run);
   if (run.compute) write_record(folder, record);
   campaign.run();
@@ -82,12 +82,12 @@ std::function<Phase(const std::string&)> open_campaign(const CampaignRecord& rec
   run.role = Role::worker;
   if (record.kind == CampaignKind::overclock) {
     OverclockInputs inputs = overclock_inputs(record);
-    run = settled(run, inputs.config.workers);
+    run = settled(run, inputs.config.executor);
     auto campaign = std::make_shared<Overclock>(std::move(inputs), folder, run);
     return [campaign](const std::string& name) { return campaign->phase(name); };
   }
   CampaignInputs inputs = reduce_inputs(record);
-  run = settled(run, inputs.config.workers);
+  run = settled(run, inputs.config.executor);
   auto campaign = std::make_shared<Campaign>(std::move(inputs), folder, run);
   return [campaign](const std::string& name) { return campaign->phase(name); };
 }

@@ -14,6 +14,9 @@ using common::format_number;
 using common::format_percent;
 using reduce::Outcome;
 
+// A line a chip up to here.
+constexpr std::size_t kMostLines = 200;
+
 // For columns whose header says %.
 std::string bare_percent(double fraction) {
   return fmt::format("{:.2f}", 100 * fraction);
@@ -84,6 +87,33 @@ std::string guarantee_text(const GuaranteeCheck& guarantee) {
       100 * share.high);
 }
 
+std::string plan_title(const reduce::Plan& plan) {
+  return fmt::format("Plan{}{}\n\n", decided_note(plan.decided_on),
+                     plan.accuracy_check ? "" : "  (from fault maps alone: no chip's accuracy was measured)");
+}
+
+// Of a lot too large for a line a chip.
+std::string short_plan_table(const reduce::Plan& plan, bool colours) {
+  TextTable table;
+  table.column("plan", Align::left);
+  table.column("chips");
+  table.column("steps");
+  using enum reduce::Verdict;
+  for (const reduce::Verdict verdict : {ship, repair, retrain, reject}) {
+    std::int64_t chips = 0, steps = 0;
+    for (const reduce::ChipPlan& chip : plan.chips) {
+      if (chip.verdict != verdict) continue;
+      ++chips;
+      steps += chip.planned_steps;
+    }
+    table.row({{reduce::to_string(verdict), tone_of(verdict)},
+               {fmt::format("{}", chips)},
+               {fmt::format("{}", steps)}});
+  }
+  return plan_title(plan) + table.render(colours) +
+         fmt::format("\n{} chips; each has its lines in plan.yaml.\n", plan.chips.size());
+}
+
 }  // namespace
 
 std::string resilience_table(const std::vector<reduce::RateResilience>& rates, const std::string& decided_on,
@@ -108,6 +138,7 @@ std::string resilience_table(const std::vector<reduce::RateResilience>& rates, c
 }
 
 std::string plan_table(const reduce::Plan& plan, bool colours) {
+  if (plan.chips.size() > kMostLines) return short_plan_table(plan, colours);
   TextTable table;
   table.column("chip", Align::left);
   table.column("faulty\nPEs");
@@ -130,10 +161,7 @@ std::string plan_table(const reduce::Plan& plan, bool colours) {
     row.push_back({fmt::format("{:.2f}", chip.planned_epochs)});
     table.row(row);
   }
-  return fmt::format(
-             "Plan{}{}\n\n", decided_note(plan.decided_on),
-             plan.accuracy_check ? "" : "  (from fault maps alone: no chip's accuracy was measured)") +
-         table.render(colours);
+  return plan_title(plan) + table.render(colours);
 }
 
 std::string chips_table(const CampaignReport& report, bool colours) {

@@ -89,8 +89,8 @@ Phase Overclock::pretrain_phase() const {
 }
 
 void Overclock::pretrain() {
-  run_phase(pretrain_phase(), run_);
-  run_phase(reference_phase("decision"), run_);
+  run_phase([&] { return pretrain_phase(); }, run_);
+  run_phase([&] { return reference_phase("decision"); }, run_);
   const Reference reference = need_reference("decision");
   say(fmt::format("{} on {}, without errors: float {}, int8 {} of {} decision images", inputs_.network.name,
                   inputs_.training.name, percent(reference.floating.top1), percent(reference.int8.top1),
@@ -273,13 +273,13 @@ std::vector<Evaluation> Overclock::test_evaluations() const {
 
 void Overclock::run() {
   pretrain();
-  run_phase(evaluation_phase("original", original_evaluations()), run_);
+  run_phase([&] { return evaluation_phase("original", original_evaluations()); }, run_);
   decide();
   say_decisions();
-  run_phase(train_phase(), run_);
-  run_phase(evaluation_phase("decide", decisive_evaluations()), run_);
-  run_phase(reference_phase("test"), run_);
-  run_phase(evaluation_phase("test", test_evaluations()), run_);
+  run_phase([&] { return train_phase(); }, run_);
+  run_phase([&] { return evaluation_phase("decide", decisive_evaluations()); }, run_);
+  run_phase([&] { return reference_phase("test"); }, run_);
+  run_phase([&] { return evaluation_phase("test", test_evaluations()); }, run_);
   const OverclockReport result = report();
   write(result);
   say(fmt::format("\n{}", overclock_tables(result, colours_)));

@@ -7,6 +7,7 @@
 
 #include "common/diagnostics.h"
 #include "sim/phase_status.h"
+#include "sim/slurm_executor.h"
 
 namespace kintsugi::sim {
 
@@ -38,16 +39,22 @@ void Phase::add(Task task, bool done) {
   tasks.push_back(std::move(task));
 }
 
+std::string done_before(const Phase& phase) {
+  return fmt::format("{}: {} of {} tasks were done before", phase.name,
+                     phase.tasks.size() - phase.missing.size(), phase.tasks.size());
+}
+
 IncompletePhase::IncompletePhase(const Phase& phase) : std::runtime_error(missing_text(phase)) {}
 
-void run_phase(const Phase& phase, const CampaignRun& run) {
+void run_phase(const std::function<Phase()>& build, const CampaignRun& run) {
+  if (run.compute && run.slurm) return run_on_slurm(build, run);
+  const Phase phase = build();
   if (!run.compute) {
     if (!phase.missing.empty()) throw IncompletePhase(phase);
     return;
   }
-  const std::size_t done = phase.tasks.size() - phase.missing.size();
-  if (done > 0 && !phase.one_worker && !run.quiet) {
-    fmt::print("{}: {} of {} tasks were done before\n", phase.name, done, phase.tasks.size());
+  if (phase.missing.size() < phase.tasks.size() && !phase.one_worker && !run.quiet) {
+    fmt::print("{}\n", done_before(phase));
     std::fflush(stdout);
   }
   std::vector<Task> tasks;

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -36,9 +37,13 @@ class IncompletePhase : public std::runtime_error {
   explicit IncompletePhase(const Phase& phase);
 };
 
-// Does what is missing in worker processes, or throws IncompletePhase if the run is not to compute. Throws as
-// run_tasks() does.
-void run_phase(const Phase& phase, const CampaignRun& run);
+// "plan: 3 of 12 tasks were done before"
+std::string done_before(const Phase& phase);
+
+// Does what is missing, in worker processes or in jobs of a cluster, or throws IncompletePhase if the run is
+// not to compute. `build` tells what is missing by the folder's files as they are then. Throws as run_tasks()
+// and run_on_slurm() do.
+void run_phase(const std::function<Phase()>& build, const CampaignRun& run);
 
 // Does these tasks in this process, as far as they are missing. Throws common::InputError if the phase has no
 // task of that key.

@@ -29,13 +29,13 @@ inline bool is_timing(const std::filesystem::path& file) {
 }
 
 // Every file of a finished campaign, by its path in the folder; but not what says how it was run: the lock,
-// the status, the command, the timings.
+// the status, the command, the timings, the jobs.
 inline std::map<std::string, std::string> campaign_bytes(const std::filesystem::path& folder) {
   std::map<std::string, std::string> files;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
     const std::string name = std::filesystem::relative(entry.path(), folder).string();
     if (entry.is_regular_file() && name != ".lock" && name != "command.yaml" &&
-        !name.starts_with(".status/") && !is_timing(entry.path()))
+        !name.starts_with(".status/") && !name.starts_with("slurm/") && !is_timing(entry.path()))
       files[name] = common::read_file(entry.path());
   }
   return files;

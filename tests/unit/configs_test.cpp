@@ -340,7 +340,7 @@ TEST_F(Configs, CampaignHasItsDefaults) {
   EXPECT_EQ(c.retrain.schedule.kind, ScheduleKind::constant);
   EXPECT_EQ(c.quantization.method, ScaleMethod::minmax);
   EXPECT_FALSE(c.leak_as_published);
-  EXPECT_EQ(c.workers, 1);
+  EXPECT_EQ(c.executor.workers, std::nullopt);
 }
 
 TEST_F(Configs, CampaignTakesEveryKey) {
@@ -381,8 +381,9 @@ TEST_F(Configs, CampaignTakesEveryKey) {
   EXPECT_EQ(c.characterize.amount, Amount::first_crossing);
   EXPECT_EQ(std::get<FaultMapFiles>(c.chips).pattern, (folder_ / "lot7/*.yaml").string());
   EXPECT_EQ(c.policy.steps, 40);
-  EXPECT_THAT(c.compare_fixed_steps, ElementsAre(0, 20, 40));
-  EXPECT_EQ(c.workers, 3);
+  ASSERT_TRUE(c.compare_fixed_steps);
+  EXPECT_THAT(*c.compare_fixed_steps, ElementsAre(0, 20, 40));
+  EXPECT_EQ(c.executor.workers, 3);
 }
 
 TEST_F(Configs, SuiteCasesHaveTheirFidelities) {

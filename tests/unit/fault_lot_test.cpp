@@ -153,5 +153,35 @@ TEST_F(LotFiles, WrittenLotsReadBack) {
   EXPECT_THROW(lot_csv({maps[0], maps[0]}), common::InputError);
 }
 
+TEST_F(LotFiles, PackedMapsAreTheMaps) {
+  Lot lot(16, 24);
+  std::vector<FaultMap> maps;
+  for (std::uint64_t i = 0; i < 4; ++i) {
+    SampleSpec spec;
+    spec.chip = "chip-" + std::to_string(i);
+    spec.rows = 16;
+    spec.cols = 24;
+    spec.rate = i == 2 ? 0 : 0.1;
+    if (i % 2) spec.sites = area_weights();
+    spec.escapes = i == 3 ? 2 : 0;
+    spec.index = i;
+    maps.push_back(sample(spec));
+    lot.add(maps.back());
+  }
+  std::size_t i = 0;
+  for (const FaultMap& map : lot) EXPECT_EQ(fault_map_yaml(map), fault_map_yaml(maps[i++]));
+  EXPECT_EQ(i, 4u);
+  EXPECT_EQ(lot.id(3), "chip-3");
+  EXPECT_THROW(Lot(16, 16).add(maps[0]), std::logic_error);
+}
+
+TEST_F(LotFiles, OrderOfLinesDoesNotMatter) {
+  const auto sorted = read("chip,row,col\nA,0,1\nA,0,2\nA,3,0\nB,1,1\n");
+  const auto mixed = read("chip,row,col\nA,3,0\nB,1,1\nA,0,2\nA,0,1\n");
+  ASSERT_EQ(mixed.size(), 2u);
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(fault_map_yaml(mixed[i]), fault_map_yaml(sorted[i]));
+  EXPECT_THAT(problem("chip,row,col\nA,3,0\nB,1,1\nA,3,0\n"), HasSubstr("duplicate fault"));
+}
+
 }  // namespace
 }  // namespace kintsugi::faults

@@ -124,6 +124,20 @@ TEST_F(PlanFile, KeepsPolicyAndGuarantee) {
     }
 }
 
+TEST_F(PlanFile, ReadsBackAPlanWithoutMeasurements) {
+  Plan plan = example();
+  plan.accuracy_check = false;
+  plan.chips.erase(plan.chips.begin() + 1);
+  for (ChipPlan& chip : plan.chips) chip.facts.before.reset();
+  const std::string text = plan_yaml(plan);
+  EXPECT_THAT(text, HasSubstr("\n  accuracy_check: false  # no chip was measured before it was planned\n"));
+  EXPECT_THAT(text, testing::Not(HasSubstr("before:")));
+  const Plan back = read_plan(write(text));
+  EXPECT_EQ(plan_yaml(back), text);
+  EXPECT_FALSE(back.accuracy_check);
+  EXPECT_EQ(back.chips[0].facts.before, std::nullopt);
+}
+
 TEST_F(PlanFile, RefusesStepsThatDoNotFitTheVerdict) {
   Plan plan = example();
   plan.chips[0].verdict = Verdict::ship;

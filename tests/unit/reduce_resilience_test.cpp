@@ -160,6 +160,20 @@ TEST(DecideChip, ZeroStepsShipOnlyWhatMeetsTheConstraint) {
   EXPECT_EQ(decide(chip(0.1, 55, 110), fixed, PolicyName::fixed).verdict, Verdict::ship);
 }
 
+TEST(DecideChip, PlansFromTheCurveAloneWhatWasNotMeasured) {
+  const Envelope envelope({rate(0.1, 0, 0, 0), rate(0.2, 10, 30, 60)}, policy(PolicyName::max));
+  const auto unmeasured = [](double fault_rate) {
+    ChipFacts facts;
+    facts.id = "a";
+    facts.fault_rate = fault_rate;
+    return facts;
+  };
+  EXPECT_EQ(decide(unmeasured(0.15), envelope).verdict, Verdict::retrain);
+  EXPECT_EQ(decide(unmeasured(0.15), envelope).planned_steps, 30);
+  EXPECT_EQ(decide(unmeasured(0.05), envelope).verdict, Verdict::ship);
+  EXPECT_EQ(decide(unmeasured(0.25), envelope).verdict, Verdict::reject);
+}
+
 TEST(DecideChip, SaysThatTheAmountIsAGuessForLiveFaults) {
   const Envelope envelope({rate(0.1, 0, 10, 20)}, policy(PolicyName::max));
   ChipFacts facts = chip(0.1, 5, 200);

@@ -102,7 +102,8 @@ struct PlanRules {
 // next evaluated amount. Two measured facts overrule it, under every policy alike so that policies stay
 // comparable: a chip whose accuracy before retraining meets the constraint beyond doubt is shipped as it is,
 // and a chip that measurably misses the constraint is not shipped for a planned amount of 0 but retrained for
-// the least evaluated amount (a fixed amount is obeyed as given). Neither applies to a chip that was not measured.
+// the least evaluated amount (a fixed amount is obeyed as given). Neither applies to a chip that was not
+// measured.
 ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Constraint& constraint,
                      const PlanRules& rules);
 

@@ -159,9 +159,9 @@ std::string chip_yaml(const ChipPlan& plan) {
       "{}"
       "      reason: {}\n",
       yaml_scalar(facts.id), yaml_scalar(facts.fault_map), facts.fault_map_sha256, facts.faulty_pes,
-      format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults, rates, before, dropped, repaired,
-      predictors, plan.calibrated ? "      calibrated: true\n" : "", to_string(plan.verdict), plan.planned_steps,
-      format_number(plan.planned_epochs), predicted, yaml_scalar(plan.reason));
+      format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults, rates, before, dropped,
+      repaired, predictors, plan.calibrated ? "      calibrated: true\n" : "", to_string(plan.verdict),
+      plan.planned_steps, format_number(plan.planned_epochs), predicted, yaml_scalar(plan.reason));
 }
 
 ChipPlan read_chip_plan(configs::Section section, std::int64_t images, bool measured) {
