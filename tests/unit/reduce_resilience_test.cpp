@@ -160,6 +160,15 @@ TEST(DecideChip, ZeroStepsShipOnlyWhatMeetsTheConstraint) {
   EXPECT_EQ(decide(chip(0.1, 55, 110), fixed, PolicyName::fixed).verdict, Verdict::ship);
 }
 
+TEST(DecideChip, RejectsNoRepairedChipThatMeetsTheConstraint) {
+  const Envelope envelope({rate(0.1, 0, 10, 20)}, policy(PolicyName::max));
+  ChipFacts facts = chip(0.25, 5, 400);
+  facts.repaired = Score{5000, 4455, 55, 100};  // −0.9 points: by the estimate, not beyond the interval
+  EXPECT_EQ(decide(facts, envelope).verdict, Verdict::repair);
+  facts.repaired = Score{5000, 4445, 55, 110};
+  EXPECT_EQ(decide(facts, envelope).verdict, Verdict::reject);
+}
+
 TEST(DecideChip, PlansFromTheCurveAloneWhatWasNotMeasured) {
   const Envelope envelope({rate(0.1, 0, 0, 0), rate(0.2, 10, 30, 60)}, policy(PolicyName::max));
   const auto unmeasured = [](double fault_rate) {

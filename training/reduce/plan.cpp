@@ -76,6 +76,10 @@ ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Con
   } else if (facts.repaired && constraint.judge(*start) == Outcome::pass) {
     plan.verdict = Verdict::repair;
     plan.reason = "accuracy after repair meets the constraint beyond its 95 % interval";
+  } else if (!amount.steps && facts.repaired && constraint.met(*start)) {
+    // No amount is known to help chips like it, and this one was measured not to need any.
+    plan.verdict = Verdict::repair;
+    plan.reason = "accuracy after repair meets the constraint by its estimate; " + plan.reason;
   } else if (!amount.steps) {
     plan.verdict = Verdict::reject;
   } else if (*amount.steps > 0) {

@@ -99,11 +99,11 @@ struct PlanRules {
 };
 
 // Decides one chip. The amount comes from the envelope; quantile adds its bound, and adaptive starts at the
-// next evaluated amount. Two measured facts overrule it, under every policy alike so that policies stay
-// comparable: a chip whose accuracy before retraining meets the constraint beyond doubt is shipped as it is,
-// and a chip that measurably misses the constraint is not shipped for a planned amount of 0 but retrained for
-// the least evaluated amount (a fixed amount is obeyed as given). Neither applies to a chip that was not
-// measured.
+// next evaluated amount. Measured facts overrule it, under every policy alike so that policies stay
+// comparable: a chip whose accuracy before retraining meets the constraint beyond doubt is shipped as it is, a
+// repaired one that meets it is not rejected, and a chip that measurably misses the constraint is not shipped
+// for a planned amount of 0 but retrained for the least evaluated amount (a fixed amount is obeyed as given).
+// None applies to a chip that was not measured.
 ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Constraint& constraint,
                      const PlanRules& rules);
 

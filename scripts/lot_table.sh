@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Makes the table of docs/reduce.md that sets repair beside retraining: the lot of configs/campaigns/repair.yaml under
+# several constraints, with i.i.d. and with clustered faults, from several pretrainings, each time retrained by Reduce-max
+# (channels mapped around faulty PEs as well) and repaired by least squares, with and without mapping.
+#
+#   scripts/lot_table.sh build/lot-table [options of kintsugi reduce, such as --workers 2]
+#
+# SEEDS, MAPS, DROPS and METHODS in the environment choose less of it, for example SEEDS=1 DROPS=0.005. The folder gets
+# lot_table.csv, which is printed as Markdown at the end. What is done is kept: run again, it continues.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out=${1:?usage: scripts/lot_table.sh FOLDER [OPTIONS]}
+shift
+kintsugi=${KINTSUGI:-build/release/kintsugi}
+campaign=configs/campaigns/repair.yaml
+mkdir -p "$out"
+
+# What each method adds to the campaign file.
+long='{fault_rates: [0.05, 0.1, 0.2, 0.3], repeats: 3, max_steps: 1600, evaluate_every_steps: 50, maps: like_chips}'
+short='{fault_rates: [0.05, 0.1, 0.2, 0.3], repeats: 3, max_steps: 100, evaluate_every_steps: 50, maps: like_chips}'
+declare -A repair=(
+  [none]='{}'
+  [mapping]='{mapping: {saliency: output}}'
+  [compensation]='{compensation: {images: 1000}}'
+  [both]='{mapping: {saliency: output}, compensation: {images: 1000}}'
+)
+declare -A characterize=([none]=$long [mapping]=$long [compensation]=$short [both]=$short)
+declare -A sample=([iid]='model: iid' [clustered]='model: clustered, clustering: 0.5, block: 16')
+
+weights_of() {  # seed: pretrained once, shared by all campaigns of that seed
+  local folder=$out/pretrained_$1
+  if [ ! -f "$folder/weights.safetensors" ]; then
+    "$kintsugi" reduce characterize --campaign $campaign --out "$folder" --seed "$1" --quiet --set "campaign.repair={}" \
+      --set "campaign.characterize={fault_rates: [0.05], repeats: 1, max_steps: 1, evaluate_every_steps: 1}" \
+      "${@:2}" >/dev/null
+  fi
+  realpath "$folder/weights.safetensors"
+}
+
+value() {  # file, key of a line "key: value"
+  sed -n "s/^ *$2: \([^ ]*\).*/\1/p" "$1" | head -1
+}
+
+# One line of the table from a finished campaign.
+line() {  # folder, seed, maps, drop, method
+  local policy cpu
+  policy=$(grep 'policy: max, chips_meeting' "$1/summary.yaml")
+  field() { sed -n "s/.*[{ ]$1: \([^,}]*\)[,}].*/\1/p" <<<"$policy"; }
+  characterised=$(sed -n 's/.*characterization: {.*total: \([0-9.]*\)}.*/\1/p' "$1/summary.yaml")
+  shared=$(value "$1/summary.yaml" shared_repair)
+  cpu=$(awk -F, '/^policy max,all/ {print $4}' "$1/timings.csv")
+  cpu_once=$(awk -F, '/^phase characterize/ {sum += $4} END {print sum}' "$1/timings.csv")
+  printf '%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s,%s\n' "$2" "$3" "$4" "$5" "$(field of)" "$(field chips_meeting)" \
+    "$(field share_low)" "$(field share_high)" "$(field pass)" "$(field fail)" "$(field total_steps)" \
+    "$(awk "BEGIN {print $(field arithmetic_steps) + $shared}")" "$characterised" "$cpu" "$cpu_once"
+}
+
+table=$out/lot_table.csv
+header="seed,maps,accuracy_drop,repair,chips,chips_meeting,share_low,share_high,pass,fail,steps,arithmetic_steps,"
+header+="characterization_steps,cpu_seconds,characterization_cpu_seconds"
+lines=()
+for seed in ${SEEDS:-1 2 3}; do
+  weights=$(weights_of "$seed" "$@")
+  for maps in ${MAPS:-iid clustered}; do
+    for drop in ${DROPS:-0.01 0.005 0.0025}; do
+      for method in ${METHODS:-mapping compensation both}; do
+        folder=$out/$seed-$maps-$drop-$method
+        if [ ! -f "$folder/timings.csv" ]; then
+          echo "$folder" >&2
+          "$kintsugi" reduce all --campaign $campaign --out "$folder" --seed "$seed" --quiet \
+            --set "campaign.pretrain={weights: $weights}" --set "campaign.constraint.accuracy_drop=$drop" \
+            --set "campaign.repair=${repair[$method]}" --set "campaign.characterize=${characterize[$method]}" \
+            --set "campaign.chips={sample: {count: 100, fault_rate: {uniform: [0.005, 0.3]}, ${sample[$maps]}}}" \
+            --set "campaign.compare={policies: [max], fixed_steps: []}" "$@" >"$folder.txt"
+        fi
+        lines+=("$(line "$folder" "$seed" "$maps" "$drop" "$method")")
+      done
+    done
+  done
+done
+printf '%s\n' "$header" "${lines[@]}" >"$table"
+
+echo
+echo "| pretraining | faults | drop allowed | repair | chips that meet it | SGD steps | all arithmetic, steps | characterisation, steps | processor s | of characterisation |"
+echo "|---|---|---|---|---|---|---|---|---|---|"
+tail -n +2 "$table" | awk -F, '{
+  printf "| %s | %s | %s %% | %s | %s of %s [%.0f, %.0f] | %s | %.0f | %.0f | %.0f | %.0f |\n", $1, $2, 100 * $3, $4, $6, $5,
+    100 * $7, 100 * $8, $11, $12, $13, $14, $15 }'
