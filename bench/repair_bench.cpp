@@ -92,7 +92,8 @@ void retraining_step(benchmark::State& state, const std::string& network) {
   const std::int64_t marks[] = {kSteps};
   for (auto _ : state)
     bench.retrain(
-        scene.weights, scene.scales, "bench", marks, [](auto, const auto&) {}, [](auto) {});
+        scene.weights, scene.scales, "bench", training::reduce::each_of({std::begin(marks), std::end(marks)}),
+        [](auto, const auto&) {}, [](auto) {});
   state.counters["step_seconds"] =
       benchmark::Counter(kSteps, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
