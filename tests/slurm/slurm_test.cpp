@@ -234,6 +234,22 @@ TEST_F(Slurm, AKilledCoordinatorsJobsAreNotSubmittedTwice) {
   expect_local_bytes("out");
 }
 
+TEST_F(Slurm, CancelEndsTheJobsAndResumeGoesOn) {
+  start_coordinator("out");
+  ASSERT_TRUE(until([&] { return !busy_nodes("out", "characterize").empty(); }, 60)) << said();
+  const std::string campaign =
+      fmt::format("cd '{}' && '{}' campaign", folder_.path().string(), KINTSUGI_BINARY);
+  const Outcome cancelled = run_shell(campaign + " cancel out");
+  EXPECT_EQ(cancelled.status, 0) << cancelled.text;
+  EXPECT_THAT(cancelled.text, HasSubstr(", and ended 1 array of Slurm jobs;"));
+  EXPECT_NE(finish_coordinator(), 0);
+  ASSERT_TRUE(until([&] { return run_shell("squeue -h").text.empty(); }, 30)) << run_shell("squeue").text;
+  const Outcome resumed = run_shell(campaign + " resume out");
+  ASSERT_EQ(resumed.status, 0) << resumed.text;
+  EXPECT_THAT(resumed.text, HasSubstr("submitted to Slurm"));
+  expect_local_bytes("out");
+}
+
 TEST_F(Slurm, TheCoordinatorMayBeAJobAndLoseItsNode) {
   common::write_file_atomic(folder_ / "coordinator.sh", "#!/bin/sh\n" + command("out", on_slurm()) + "\n");
   const Outcome submitted =

@@ -355,7 +355,7 @@ TEST_F(Configs, CampaignTakesEveryKey) {
             "            schedule: {name: step, milestones: [0.5, 0.75], gamma: 0.2}}\n"
             "  quantization: {method: percentile, percentile: 99.9, images: 200}\n"
             "  constraint: {accuracy: 0.91}\n"
-            "  characterize: {fault_rates: [0.1], repeats: 2, max_steps: 60, evaluate_every_steps: 20, "
+            "  characterize: {fault_rates: [0.1], repeats: 2, amounts: [20, 60], "
             "amount: first_crossing}\n"
             "  chips: {fault_maps: \"lot7/*.yaml\"}\n  policy: {name: fixed, steps: 40}\n  compare: "
             "{fixed_steps: [0, 20, 40]}\n"
