@@ -17,7 +17,7 @@ campaign=configs/campaigns/repair.yaml
 mkdir -p "$out"
 
 # What each method adds to the campaign file.
-long='{fault_rates: [0.05, 0.1, 0.2, 0.3], repeats: 3, max_steps: 1600, evaluate_every_steps: 50, maps: like_chips}'
+long='{fault_rates: [0.05, 0.1, 0.2, 0.3], repeats: 3, amounts: [50, 100, 200, 400, 800], maps: like_chips}'
 short='{fault_rates: [0.05, 0.1, 0.2, 0.3], repeats: 3, max_steps: 100, evaluate_every_steps: 50, maps: like_chips}'
 declare -A repair=(
   [none]='{}'
@@ -26,6 +26,9 @@ declare -A repair=(
   [both]='{mapping: {saliency: output}, compensation: {images: 1000}}'
 )
 declare -A characterize=([none]=$long [mapping]=$long [compensation]=$short [both]=$short)
+# A rate that falls over the planned amount needs far fewer steps than a constant one (docs/reduce.md).
+declare -A retrain=([none]='{learning_rate: 0.008, schedule: {name: linear}}' [compensation]='{learning_rate: 0.004}')
+retrain[mapping]=${retrain[none]} retrain[both]=${retrain[compensation]}
 declare -A sample=([iid]='model: iid' [clustered]='model: clustered, clustering: 0.5, block: 16')
 
 weights_of() {  # seed: pretrained once, shared by all campaigns of that seed
@@ -70,7 +73,7 @@ for seed in ${SEEDS:-1 2 3}; do
           echo "$folder" >&2
           "$kintsugi" reduce all --campaign $campaign --out "$folder" --seed "$seed" --quiet \
             --set "campaign.pretrain={weights: $weights}" --set "campaign.constraint.accuracy_drop=$drop" \
-            --set "campaign.repair=${repair[$method]}" --set "campaign.characterize=${characterize[$method]}" \
+            --set "campaign.repair=${repair[$method]}" --set "campaign.retrain=${retrain[$method]}" --set "campaign.characterize=${characterize[$method]}" \
             --set "campaign.chips={sample: {count: 100, fault_rate: {uniform: [0.005, 0.3]}, ${sample[$maps]}}}" \
             --set "campaign.compare={policies: [max], fixed_steps: []}" "$@" >"$folder.txt"
         fi
