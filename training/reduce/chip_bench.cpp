@@ -273,7 +273,8 @@ std::int64_t ChipBench::retrain(const workloads::Parameters& start, const worklo
       continue;
     }
     if (!trainer || !one_run) {
-      if (trainer) before += trainer->steps_done();
+      const bool first = !trainer;
+      if (!first) before += trainer->steps_done();
       TrainerOptions options;
       options.sgd = inputs_.sgd;
       options.total_steps = *mark;  // read by no constant schedule
@@ -286,7 +287,7 @@ std::int64_t ChipBench::retrain(const workloads::Parameters& start, const worklo
       // A state of an earlier mark's run is of no more use; what was recorded there is.
       if (left) checkpointer.resume(*trainer);
       left.reset();
-      progress(before + trainer->steps_done());
+      if (first) progress(before + trainer->steps_done());  // what was done before this call
     }
     std::int64_t unreported = 0;
     while (trainer->steps_done() < *mark) {
