@@ -23,14 +23,6 @@ bool climbs(const configs::PolicyConfig& policy, const reduce::ChipPlan& chip) {
   return policy.name == configs::PolicyName::adaptive && chip.verdict == reduce::Verdict::retrain;
 }
 
-reduce::ScoreAt decision_scores(const std::vector<RetrainedPoint>& points) {
-  return [&points](std::int64_t steps) -> const reduce::Score* {
-    for (const RetrainedPoint& point : points)
-      if (point.steps == steps) return &point.decision;
-    return nullptr;
-  };
-}
-
 }  // namespace
 
 Phase Campaign::plan_phase() const {

@@ -47,6 +47,14 @@ void add(StageTimes& times, const char* stage, const common::Seconds& seconds, s
 
 }  // namespace
 
+reduce::ScoreAt decision_scores(const std::vector<RetrainedPoint>& points) {
+  return [&points](std::int64_t steps) -> const reduce::Score* {
+    const auto found = std::find_if(points.begin(), points.end(),
+                                    [&](const RetrainedPoint& point) { return point.steps == steps; });
+    return found == points.end() ? nullptr : &found->decision;
+  };
+}
+
 CampaignWorker::CampaignWorker(const CampaignInputs& inputs, const CampaignFolder& folder, int threads,
                                double checkpoint_seconds)
     : inputs_(inputs),
@@ -232,11 +240,7 @@ void CampaignWorker::retrain(const faults::FaultMap& map, const RetrainJob& job,
   const reduce::Constraint constraint(inputs_.config.constraint);
   const reduce::Correct& test = baseline_of("test", inputs_.test);
   std::vector<RetrainedPoint> points;
-  const reduce::ScoreAt score_at = [&](std::int64_t steps) -> const reduce::Score* {
-    const auto found = std::find_if(points.begin(), points.end(),
-                                    [&](const RetrainedPoint& point) { return point.steps == steps; });
-    return found == points.end() ? nullptr : &found->decision;
-  };
+  const reduce::ScoreAt score_at = decision_scores(points);
   const auto delivered = [&](std::int64_t steps) {
     if (!job.deliver) return false;
     if (job.planned) return *job.planned == steps;

@@ -27,6 +27,9 @@ struct RetrainJob {
   bool repair = false;                  // first, as the campaign says
 };
 
+// Decision scores of a chip's points, of those too that are added later. `points` must outlive it.
+reduce::ScoreAt decision_scores(const std::vector<RetrainedPoint>& points);
+
 class CampaignWorker {
  public:
   CampaignWorker(const CampaignInputs& inputs, const CampaignFolder& folder, int threads,

@@ -27,6 +27,8 @@ using Clock = std::chrono::steady_clock;
 // Submissions of one task by one process.
 constexpr int kAttempts = 3;
 constexpr std::size_t kLogLines = 12;
+// Looks at a queue in which nothing runs, before the user hears why.
+constexpr int kWaits = 4;
 
 std::string last_lines(const std::string& text) {
   std::size_t begin = text.find_last_not_of("\n");
@@ -115,11 +117,30 @@ class SlurmPhase {
                       common::join(stuck), stuck.size() == 1 ? "it" : "them"));
       cancel_jobs(stuck);
     }
+    tell_why_nothing_runs(*answer.entries);
     const bool news =
         came_back || live != live_ || live.empty() || !gone_since_.empty() || ++looks_ % 10 == 0;
     live_ = std::move(live);
     if (!adopted_) adopt();
     return news;
+  }
+
+  // A queue that waits for other people's jobs is Slurm's daily business; one that waits for nodes that do not
+  // come back, for a limit or for an operator is the user's.
+  void tell_why_nothing_runs(const std::vector<QueueEntry>& entries) {
+    std::string reason;
+    for (const QueueEntry& entry : entries) {
+      if (!entry.live) continue;
+      if (entry.state != "PENDING") reason = "Resources";
+      if (reason.empty() || reason == "None") reason = entry.reason;
+    }
+    const bool usual =
+        reason.empty() || reason == "None" || reason.starts_with("Priority") ||
+        reason.starts_with("Resources") || reason.starts_with("BeginTime") || reason.starts_with("(null)");
+    waits_ = usual ? 0 : waits_ + 1;
+    if (waits_ < kWaits || reason == told_reason_) return;
+    told_reason_ = reason;
+    say(fmt::format("{}: none of its jobs runs; Slurm's reason: {}; waiting", phase_.name, reason));
   }
 
   void show() {
@@ -312,6 +333,8 @@ class SlurmPhase {
   bool queue_answers_ = true;
   bool adopted_ = false;
   std::string refusal_;
+  int waits_ = 0;  // looks in a row at a queue in which nothing runs, for an unusual reason
+  std::string told_reason_;
 };
 
 }  // namespace

@@ -123,11 +123,12 @@ SlurmAnswer ask_queue(const std::vector<std::string>& names) {
     const auto job = common::parse_integer(fields[1]);
     const auto element = common::parse_integer(fields[2]);
     if (!job) continue;
-    // "launch failed requeued held"
-    const bool stuck =
-        fields[4].find("requeued") != std::string::npos && fields[4].find("held") != std::string::npos;
+    // "launch failed requeued held"; a job keeps its reason after scancel.
+    const bool ended = has_ended(fields[3]);
+    const bool stuck = !ended && fields[4].find("requeued") != std::string::npos &&
+                       fields[4].find("held") != std::string::npos;
     answer.entries->push_back(
-        {fields[0], *job, element.value_or(0), fields[3], !stuck && !has_ended(fields[3]), stuck});
+        {fields[0], *job, element.value_or(0), fields[3], !stuck && !ended, stuck, fields[4]});
   }
   return answer;
 }

@@ -17,6 +17,7 @@ struct QueueEntry {
   bool live = false;         // it may still leave results
   // Slurm could not start it, put it back and holds it until somebody says otherwise; not live.
   bool stuck = false;
+  std::string reason;  // why it waits, in Slurm's words
 };
 
 struct SlurmAnswer {

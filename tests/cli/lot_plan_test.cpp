@@ -15,7 +15,6 @@
 #include "common/csv.h"
 #include "tests/cli/program.h"
 #include "tests/support/tiny_campaign.h"
-#include "tests/support/tiny_images.h"
 
 namespace kintsugi {
 namespace {
@@ -37,12 +36,7 @@ constexpr const char* kCampaign = R"(campaign:
 
 class LotPlan : public test::Program {
  protected:
-  void SetUp() override {
-    test::write_tiny_images(folder_.path());
-    write("chip.yaml", "chip:\n  name: tiny\n  array: {rows: 8, cols: 8, bypass: fap}\n  memory: ideal\n");
-    write("network.yaml", test::kTinyMlp);
-    write("campaign.yaml", kCampaign);
-  }
+  void SetUp() override { test::write_tiny_campaign(folder_.path(), kCampaign); }
   std::vector<std::map<std::string, std::string>> table(const std::string& name) const {
     common::Diagnostics diagnostics;
     const auto rows = common::parse_csv(file(name), name, diagnostics);

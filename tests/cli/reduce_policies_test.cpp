@@ -15,7 +15,6 @@
 #include "tests/support/run_shell.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_campaign.h"
-#include "tests/support/tiny_images.h"
 
 namespace kintsugi {
 namespace {
@@ -42,14 +41,7 @@ using Table = std::vector<std::map<std::string, std::string>>;
 
 class ReducePolicies : public testing::Test {
  protected:
-  void SetUp() override {
-    test::write_tiny_images(folder_.path());
-    common::write_file_atomic(
-        folder_ / "chip.yaml",
-        "chip:\n  name: tiny\n  array: {rows: 8, cols: 8, bypass: fap}\n  memory: ideal\n");
-    common::write_file_atomic(folder_ / "network.yaml", test::kTinyMlp);
-    common::write_file_atomic(folder_ / "campaign.yaml", kCampaign);
-  }
+  void SetUp() override { test::write_tiny_campaign(folder_.path(), kCampaign); }
   test::Outcome reduce(const std::string& step, const std::string& out, const std::string& more = "") const {
     return test::run_shell("cd '" + folder_.path().string() + "' && '" KINTSUGI_BINARY "' reduce " + step +
                            " --campaign campaign.yaml --quiet --out " + out + " " + more);

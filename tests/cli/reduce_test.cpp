@@ -19,7 +19,6 @@
 #include "tests/support/run_shell.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_campaign.h"
-#include "tests/support/tiny_images.h"
 #include "workloads/npy.h"
 
 namespace kintsugi {
@@ -34,9 +33,6 @@ constexpr auto kResults = {"manifest.yaml", "weights.safetensors",  "deployed.sa
                            "plan.yaml",     "characterization.csv", "resilience.csv",
                            "results.csv",   "compare.csv",          "summary.yaml",
                            "compare.svg",   "timings.csv"};
-
-constexpr const char* kChip =
-    "chip:\n  name: tiny\n  array: {rows: 8, cols: 8, bypass: fap}\n  memory: ideal\n";
 
 constexpr const char* kNetwork = test::kTinyMlp;
 
@@ -73,12 +69,7 @@ constexpr const char* kCampaign = R"(campaign:
 
 class Reduce : public testing::Test {
  protected:
-  void SetUp() override {
-    test::write_tiny_images(folder_.path());
-    common::write_file_atomic(folder_ / "chip.yaml", kChip);
-    common::write_file_atomic(folder_ / "network.yaml", kNetwork);
-    common::write_file_atomic(folder_ / "campaign.yaml", kCampaign);
-  }
+  void SetUp() override { test::write_tiny_campaign(folder_.path(), kCampaign); }
 
   Outcome run(const std::string& arguments) const {
     return test::run_shell("cd '" + folder_.path().string() + "' && '" KINTSUGI_BINARY "' " + arguments);

@@ -9,7 +9,6 @@
 #include "tests/cli/program.h"
 #include "tests/support/run_shell.h"
 #include "tests/support/tiny_campaign.h"
-#include "tests/support/tiny_images.h"
 
 namespace kintsugi {
 namespace {
@@ -56,10 +55,7 @@ echo 17
 class SlurmExecutor : public test::Program {
  protected:
   void SetUp() override {
-    test::write_tiny_images(folder_.path());
-    write("chip.yaml", "chip:\n  name: tiny\n  array: {rows: 8, cols: 8, bypass: fap}\n  memory: ideal\n");
-    write("network.yaml", test::kTinyMlp);
-    write("campaign.yaml", kCampaign);
+    test::write_tiny_campaign(folder_.path(), kCampaign);
     program("sbatch", kSbatch);
     program("squeue", "#!/bin/sh\nexit 0\n");
     program("scontrol", "#!/bin/sh\necho 'MaxArraySize            = 3'\n");
@@ -110,6 +106,55 @@ TEST_F(SlurmExecutor, SeveralTasksAJob) {
   EXPECT_THAT(file("b/slurm/characterize/1.tasks"),
               HasSubstr("\nrate_0.1_repeat_0 rate_0.1_repeat_1 rate_0.4_repeat_0\n"));
   EXPECT_THAT(file("b/slurm/characterize/2.tasks"), HasSubstr("\nrate_0.4_repeat_1\n"));
+}
+
+// The first job is lost, and the queue says of it what is given, for eight looks.
+constexpr const char* kSqueue = R"sh(#!/bin/sh
+looks=$(cat "$FAKE/looks" 2>/dev/null || echo 0)
+echo $((looks + 1)) >"$FAKE/looks"
+[ "$looks" -ge 8 ] && exit 0
+for word; do
+  case $word in
+  --name=*) echo "${word#--name=}|17|0|$(cat "$FAKE/state")" ;;
+  esac
+done
+)sh";
+
+TEST_F(SlurmExecutor, TellsOnceWhyNothingRuns) {
+  program("squeue", kSqueue);
+  write("lose", "1\n");
+  write("state", "PENDING|Nodes required for job are DOWN\n");
+  const test::Outcome outcome = all("b", "{name: slurm, poll_seconds: 0.1}");
+  ASSERT_EQ(outcome.status, 0) << outcome.text;
+  const std::string told =
+      "pretrain: none of its jobs runs; Slurm's reason: Nodes required for job are DOWN; waiting\n";
+  const std::size_t at = outcome.text.find(told);
+  ASSERT_NE(at, std::string::npos) << outcome.text;
+  EXPECT_EQ(outcome.text.find(told, at + 1), std::string::npos) << outcome.text;
+}
+
+TEST_F(SlurmExecutor, SaysNothingOfAQueueThatWaitsForOthers) {
+  program("squeue", kSqueue);
+  write("lose", "1\n");
+  write("state", "PENDING|Priority\n");
+  const test::Outcome outcome = all("b", "{name: slurm, poll_seconds: 0.1}");
+  ASSERT_EQ(outcome.status, 0) << outcome.text;
+  EXPECT_THAT(outcome.text, Not(HasSubstr("none of its jobs runs")));
+}
+
+// A job that was cancelled while Slurm held it keeps the reason.
+TEST_F(SlurmExecutor, TakesAHeldJobOutOnce) {
+  program("squeue", kSqueue);
+  program("scancel",
+          "#!/bin/sh\necho \"$*\" >>\"$FAKE/cancelled\"\n"
+          "echo 'CANCELLED|launch failed requeued held' >\"$FAKE/state\"\n");
+  write("lose", "1\n");
+  write("state", "PENDING|launch failed requeued held\n");
+  const test::Outcome outcome = all("b", "{name: slurm, poll_seconds: 0.1}");
+  ASSERT_EQ(outcome.status, 0) << outcome.text;
+  EXPECT_EQ(file("cancelled"), "--quiet 17_0\n");
+  EXPECT_THAT(outcome.text,
+              HasSubstr("pretrain: 1 task left the queue without a result and is submitted again"));
 }
 
 TEST_F(SlurmExecutor, SaysWhyAndGoesOnLater) {

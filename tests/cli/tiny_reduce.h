@@ -19,17 +19,13 @@
 #include "tests/support/run_shell.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_campaign.h"
-#include "tests/support/tiny_images.h"
 
 namespace kintsugi::test {
 
 class TinyReduce : public testing::Test {
  protected:
   void SetUp() override {
-    write_tiny_images(folder_.path());
-    write("chip.yaml", "chip:\n  name: tiny\n  array: {rows: 8, cols: 8, bypass: fap}\n  memory: ideal\n");
-    write("network.yaml", kTinyMlp);
-    write("campaign.yaml", R"(campaign:
+    write_tiny_campaign(folder_.path(), R"(campaign:
   chip: chip.yaml
   network: network.yaml
   dataset: {images: x.npy, labels: y.npy, decision_images: 250}

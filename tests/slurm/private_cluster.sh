@@ -150,6 +150,9 @@ crash)
 forget)
   rm -rf "$folder/saved"
   mkdir "$folder/saved"
+  # Nodes take a number they have seen for the same job again and drain themselves ("Duplicate jobid"): whoever
+  # loses this folder must have numbers begin above the old ones.
+  grep -q '^FirstJobId=' "$SLURM_CONF" || echo FirstJobId=1000 >>"$SLURM_CONF"
   ;;
 restart)
   slurmctld >"$folder/logs/controller.out" 2>&1 ||

@@ -22,7 +22,6 @@
 #include "tests/support/run_shell.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_campaign.h"
-#include "tests/support/tiny_images.h"
 
 namespace kintsugi {
 namespace {
@@ -31,9 +30,6 @@ namespace fs = std::filesystem;
 using test::Outcome;
 using test::run_shell;
 using testing::HasSubstr;
-
-constexpr const char* kChip =
-    "chip:\n  name: tiny\n  array: {rows: 8, cols: 8, bypass: fap}\n  memory: ideal\n";
 
 // Long enough a task (about a second) that something can happen to it.
 constexpr const char* kCampaign = R"(campaign:
@@ -80,10 +76,7 @@ class Slurm : public testing::Test {
  protected:
   void SetUp() override {
     if (const std::string reason = no_slurm(); !reason.empty()) GTEST_SKIP() << reason;
-    test::write_tiny_images(folder_.path());
-    common::write_file_atomic(folder_ / "chip.yaml", kChip);
-    common::write_file_atomic(folder_ / "network.yaml", test::kTinyMlp);
-    common::write_file_atomic(folder_ / "campaign.yaml", kCampaign);
+    test::write_tiny_campaign(folder_.path(), kCampaign);
     const Outcome start = cluster("start 4");
     ASSERT_EQ(start.status, 0) << start.text;
     ::setenv("SLURM_CONF", (folder_ / "cluster/slurm.conf").c_str(), 1);
@@ -125,9 +118,15 @@ class Slurm : public testing::Test {
       std::_Exit(127);
     }
   }
+  // Its exit code. One that does not come to an end is killed, and the queue and nodes are shown.
   int finish_coordinator() {
     int status = 0;
-    ::waitpid(coordinator_, &status, 0);
+    if (!until([&] { return ::waitpid(coordinator_, &status, WNOHANG) == coordinator_; }, 120)) {
+      ADD_FAILURE() << "the coordinator does not end:\n"
+                    << said() << run_shell("squeue -r; sinfo -N -o '%N %T %E'").text;
+      kill_coordinator();
+      return -1;
+    }
     coordinator_ = -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "common/files.h"
+#include "tests/support/tiny_images.h"
 
 namespace kintsugi::test {
 
@@ -22,6 +23,18 @@ inline constexpr const char* kTinyMlp = R"(network:
     - {type: linear, name: fc2, out_features: 3}
   loss: softmax_cross_entropy
 )";
+
+// 8×8 PEs that are bypassed where they are faulty.
+inline constexpr const char* kTinyChip =
+    "chip:\n  name: tiny\n  array: {rows: 8, cols: 8, bypass: fap}\n  memory: ideal\n";
+
+// What a campaign on that chip and network reads: x.npy and y.npy, chip.yaml, network.yaml, campaign.yaml.
+inline void write_tiny_campaign(const std::filesystem::path& folder, const std::string& campaign) {
+  write_tiny_images(folder);
+  common::write_file_atomic(folder / "chip.yaml", kTinyChip);
+  common::write_file_atomic(folder / "network.yaml", kTinyMlp);
+  common::write_file_atomic(folder / "campaign.yaml", campaign);
+}
 
 // Seconds are not the same from run to run.
 inline bool is_timing(const std::filesystem::path& file) {
