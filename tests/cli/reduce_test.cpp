@@ -7,17 +7,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <map>
 #include <thread>
 
-#include "common/csv.h"
-#include "common/diagnostics.h"
 #include "common/files.h"
+#include "tests/cli/reduce_campaign.h"
 #include "tests/support/run_shell.h"
-#include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_campaign.h"
 #include "workloads/npy.h"
 
@@ -55,111 +52,9 @@ constexpr const char* kResidualNetwork = R"(network:
   loss: softmax_cross_entropy
 )";
 
-constexpr const char* kCampaign = R"(campaign:
-  chip: chip.yaml
-  network: network.yaml
-  dataset: {images: x.npy, labels: y.npy, decision_images: 250}
-  pretrain: {epochs: 4, batch: 32}
-  retrain: {batch: 32, learning_rate: 0.02}
-  constraint: {accuracy_drop: 0.02}
-  characterize: {fault_rates: [0.05, 0.2, 0.4], repeats: 2, max_steps: 60, evaluate_every_steps: 10}
-  chips: {sample: {count: 6, fault_rate: {uniform: [0.02, 0.6]}}}
-  compare: {fixed_steps: [15, 60]}
-)";
+constexpr const char* kCampaign = test::kReduceCampaign;
 
-class Reduce : public testing::Test {
- protected:
-  void SetUp() override { test::write_tiny_campaign(folder_.path(), kCampaign); }
-
-  Outcome run(const std::string& arguments) const {
-    return test::run_shell("cd '" + folder_.path().string() + "' && '" KINTSUGI_BINARY "' " + arguments);
-  }
-  Outcome reduce(const std::string& step, const std::string& out, const std::string& more = "") const {
-    return run("reduce " + step + " --campaign campaign.yaml --out " + out + " " + more);
-  }
-  std::string text(const std::string& name) const { return common::read_file(folder_ / name); }
-
-  std::map<std::string, std::string> bytes(const std::string& out) const {
-    return test::campaign_bytes(folder_ / out);
-  }
-  void expect_same(const std::string& a, const std::string& b) const {
-    test::expect_same_campaigns(folder_ / a, folder_ / b);
-  }
-  std::vector<fs::path> task_files(const std::string& out) const {
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::recursive_directory_iterator(folder_ / out / "tasks"))
-      if (entry.is_regular_file() && !test::is_timing(entry.path())) files.push_back(entry.path());
-    std::sort(files.begin(), files.end());
-    return files;
-  }
-
-  // While another process writes there: files may come and go.
-  std::size_t task_files_now(const std::string& out) const {
-    std::size_t files = 0;
-    std::error_code code;
-    for (fs::recursive_directory_iterator it(folder_ / out / "tasks", code), end; !code && it != end;
-         it.increment(code))
-      files += it->path().filename().string().starts_with('.') || test::is_timing(it->path()) ? 0 : 1;
-    return files;
-  }
-
-  // `kintsugi run` on a repaired chip's files gives the accuracy that results.csv reports, to the last image.
-  // Returns how many chips were compared.
-  int repaired_chips_that_run(const std::string& out) const {
-    common::Diagnostics diagnostics;
-    const auto rows = common::parse_csv(text(out + "/results.csv"), "results.csv", diagnostics);
-    std::map<std::string, std::size_t> column;
-    for (std::size_t i = 0; i < rows[0].cells.size(); ++i) column[rows[0].cells[i].text] = i;
-    int compared = 0;
-    for (std::size_t r = 1; r < rows.size(); ++r) {
-      const auto& cells = rows[r].cells;
-      const std::string id = cells[column["chip"]].text;
-      const std::string expected = cells[column["test_accuracy"]].text;
-      if (expected.empty()) {
-        EXPECT_FALSE(fs::exists(folder_ / out / "chips" / id / "deployed.safetensors")) << id;
-        continue;
-      }
-      common::write_file_atomic(folder_ / "workload.yaml",
-                                "workload:\n  network: network.yaml\n  weights: " + out + "/chips/" + id +
-                                    "/deployed.safetensors\n  dataset: {images: " + out +
-                                    "/test/images.npy, labels: " + out + "/test/labels.npy}\n");
-      const Outcome outcome = run("run --chip chip.yaml --workload workload.yaml --fault-map " + out +
-                                  "/chips/" + id + "/fault_map.yaml --out r_" + id);
-      EXPECT_EQ(outcome.status, 0) << outcome.text;
-      std::string found;
-      for (const auto& entry : fs::directory_iterator(folder_ / ("r_" + id)))
-        found += common::read_file(entry.path());
-      EXPECT_THAT(found, HasSubstr("int8_this_chip: " + expected + "\n")) << id;
-      ++compared;
-    }
-    return compared;
-  }
-
-  // What is delivered for a chip gives the same logits on it at every fidelity; `as_without`: and on a chip
-  // without faults.
-  void expect_same_outputs(const std::string& out, const std::string& id,
-                           const std::vector<std::string>& fidelities, bool as_without) const {
-    const std::string chip = out + "/chips/" + id;
-    common::write_file_atomic(folder_ / "workload.yaml",
-                              "workload:\n  network: network.yaml\n  weights: " + chip +
-                                  "/deployed.safetensors\n  dataset: {images: " + out +
-                                  "/test/images.npy, labels: " + out + "/test/labels.npy}\n  batch: 8\n");
-    std::string outputs;
-    for (std::size_t i = 0; i < fidelities.size() + (as_without ? 1 : 0); ++i) {
-      const bool faulty = i < fidelities.size();
-      const std::string to = "logits_" + id + "_" + std::to_string(i);
-      const Outcome outcome =
-          run("run --chip chip.yaml --workload workload.yaml --out " + to +
-              (faulty ? " --fidelity " + fidelities[i] + " --fault-map " + chip + "/fault_map.yaml" : ""));
-      ASSERT_EQ(outcome.status, 0) << outcome.text;
-      const std::string found = text(to + "/logits.npy");
-      if (outputs.empty()) outputs = found;
-      EXPECT_TRUE(found == outputs) << id << ", " << (faulty ? fidelities[i] : "without faults");
-    }
-  }
-
-  test::TemporaryFolder folder_;
-};
+using Reduce = test::ReduceCampaign;
 
 TEST_F(Reduce, RepairsAResidualNetwork) {
   common::write_file_atomic(folder_ / "network.yaml", kResidualNetwork);
@@ -460,118 +355,6 @@ TEST_F(Reduce, RefusesWhatACampaignCannotDo) {
   EXPECT_EQ(step.status, 2);
   EXPECT_THAT(step.text, HasSubstr("there is no step 'compre', did you mean 'compare'?"));
   EXPECT_FALSE(fs::exists(folder_ / "a"));
-}
-
-// A sampled lot is, map by map, what `kintsugi fault-map sample` draws with the same options and seed.
-TEST_F(Reduce, SamplesTheChipsThatFaultMapSampleDraws) {
-  const std::pair<const char*, const char*> kinds[] = {
-      {"{count: 3, fault_rate: {uniform: [0.1, 0.4]}, model: clustered, clustering: 0.5, block: 4, sites: "
-       "area}",
-       "--count 3 --rate-range 0.1,0.4 --rate-distribution uniform --model clustered --clustering 0.5 "
-       "--block 4 "
-       "--sites area"},
-      {"{count: 2, faults: 9, sites: {multiplier: 5, adder: 3}, escapes: 1}",
-       "--count 2 --faults 9 --sites multiplier:5,adder:3 --escapes 1"},
-      {"{count: 2, fault_rate: 0.2, model: columns}", "--count 2 --rate 0.2 --model columns"},
-      {"{count: 4, fault_rate: {log_uniform: [0.01, 0.3]}, model: radial, edge_factor: 9, die_size: 0.3}",
-       "--count 4 --rate-range 0.01,0.3 --model radial --edge-factor 9 --die-size 0.3"}};
-  int kind = 0;
-  for (const auto& [campaign, options] : kinds) {
-    SCOPED_TRACE(options);
-    const std::string number = std::to_string(++kind), out = "lot_" + number, maps = "maps_" + number;
-    const std::string how =
-        "--seed 5 --quiet --workers 1 --threads 1 --set campaign.pretrain.epochs=0 --set "
-        "campaign.characterize.fault_rates=[0.5] --set campaign.characterize.repeats=1 "
-        "--set campaign.characterize.max_steps=10 --set 'campaign.chips={sample: " +
-        std::string(campaign) + "}'";
-    ASSERT_EQ(reduce("characterize", out, how).status, 0);
-    const Outcome plan = reduce("plan", out, how);
-    ASSERT_EQ(plan.status, 0) << plan.text;
-    const Outcome sample = run("fault-map sample --chip chip.yaml --seed 5 --out " + maps + " " + options);
-    ASSERT_EQ(sample.status, 0) << sample.text;
-    int chips = 0;
-    for (const auto& entry : fs::directory_iterator(folder_ / out / "chips")) {
-      EXPECT_EQ(common::read_file(entry.path() / "fault_map.yaml"),
-                text(maps + "/" + entry.path().filename().string() + ".yaml"));
-      ++chips;
-    }
-    EXPECT_EQ(chips, kind == 1 ? 3 : kind == 4 ? 4 : 2);
-  }
-}
-
-// Maps like the lot's: another curve than from i.i.d. maps of the same rates, and the same one again.
-TEST_F(Reduce, CharacterizesOnMapsLikeTheLots) {
-  const std::string how =
-      "--quiet --workers 2 --threads 1 --set 'campaign.chips={sample: {count: 1, fault_rate: 0.2, model: "
-      "columns, sites: area}}' ";
-  ASSERT_EQ(reduce("characterize", "a", how).status, 0);
-  const std::string like = how + "--set campaign.characterize.maps=like_chips";
-  ASSERT_EQ(reduce("characterize", "b", like).status, 0);
-  ASSERT_EQ(reduce("characterize", "c", like).status, 0);
-  EXPECT_NE(text("a/characterization.csv"), text("b/characterization.csv"));
-  expect_same("b", "c");
-  EXPECT_THAT(reduce("characterize", "a", like).text, HasSubstr("characterize.maps"));
-}
-
-// Faults in psum and activation registers: what keeps away from them is delivered, computes on its own chip
-// what a fault-free chip computes, at every fidelity, and says what was dropped.
-TEST_F(Reduce, KeepsAwayFromWhatNoBypassHides) {
-  common::write_file_atomic(folder_ / "campaign.yaml",
-                            std::string(kCampaign) +
-                                "  repair: {mapping: {}, compensation: {images: 300}, drop_unbypassable: "
-                                "{max_cycle_factor: 1.35}}\n");
-  const std::string less =
-      "--quiet --set campaign.characterize.fault_rates=[0.1,0.4] --set campaign.characterize.maps=like_chips "
-      "--set 'campaign.chips={sample: {count: 8, fault_rate: {uniform: [0.03, 0.4]}, sites: {multiplier: 1, "
-      "psum_register: 1, activation_register: 1}}}' ";
-  const Outcome one = reduce("all", "a", less + "--workers 1 --threads 1");
-  ASSERT_EQ(one.status, 0) << one.text;
-  ASSERT_EQ(reduce("all", "b", less + "--workers 2 --threads 2").status, 0);
-  expect_same("a", "b");
-  EXPECT_GE(repaired_chips_that_run("a"), 3);
-  const std::string plan = text("a/plan.yaml"), summary = text("a/summary.yaml");
-  EXPECT_THAT(plan, HasSubstr("dropped: {columns: "));
-  EXPECT_THAT(plan, HasSubstr("of 3 outputs find a column without faults"));
-  EXPECT_THAT(plan, HasSubstr("plan: reject"));
-  EXPECT_THAT(summary, HasSubstr("  dropped: {chips: 8, impossible: "));
-  common::Diagnostics diagnostics;
-  const auto rows = common::parse_csv(text("a/results.csv"), "results.csv", diagnostics);
-  std::map<std::string, std::size_t> column;
-  for (std::size_t i = 0; i < rows[0].cells.size(); ++i) column[rows[0].cells[i].text] = i;
-  int kept = 0, slower = 0;
-  for (std::size_t r = 1; r < rows.size(); ++r) {
-    const auto cell = [&](const char* name) { return rows[r].cells[column.at(name)].text; };
-    if (cell("plan") == "reject" || cell("plan") == "ship") continue;
-    SCOPED_TRACE(cell("chip"));
-    EXPECT_EQ(cell("test_accuracy"), cell("test_accuracy_fault_free"));
-    ++kept;
-    slower += cell("cycle_factor") != "1";
-    expect_same_outputs("a", cell("chip"), {"functional", "cycle", "pe"}, true);
-  }
-  EXPECT_GE(kept, 2);
-  EXPECT_GE(slower, 1);
-}
-
-TEST_F(Reduce, TakesALotAndSaysWhatABypassCannotHide) {
-  common::write_file_atomic(folder_ / "lot.csv",
-                            "chip,row,col,site,bit,stuck_at\n"
-                            "A1,0,0,,,\nA1,3,4,multiplier,3,1\n"
-                            "A2,2,1,psum_register,20,1\n"
-                            "A3,,,,,\n");
-  const Outcome outcome = reduce("all", "a", "--workers 2 --threads 1 --set 'campaign.chips={lot: lot.csv}'");
-  ASSERT_EQ(outcome.status, 0) << outcome.text;
-  const std::string plan = text("a/plan.yaml");
-  EXPECT_THAT(plan, HasSubstr("1 faulty PE acts in spite of the bypass"));
-  EXPECT_THAT(outcome.text, HasSubstr("Assumed maskable: 1 of 3 faults"));
-  EXPECT_THAT(outcome.text, HasSubstr("Live in spite of the bypass: 1 faulty PE of 1 chip;"));
-  common::Diagnostics diagnostics;
-  const auto rows = common::parse_csv(text("a/results.csv"), "results.csv", diagnostics);
-  ASSERT_EQ(rows.size(), 4u);
-  EXPECT_EQ(rows[3].cells[0].text, "A3");
-  EXPECT_EQ(rows[3].cells[3].text, "ship");  // no fault at all
-  // On a chip whose psums are wrong, int8 on the chip and int8 on the fault-free chip part.
-  EXPECT_NE(rows[2].cells[10].text, rows[2].cells[11].text);
-  EXPECT_EQ(rows[1].cells[10].text, rows[1].cells[11].text);
 }
 
 }  // namespace
