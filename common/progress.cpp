@@ -16,9 +16,12 @@ constexpr std::chrono::milliseconds kBarInterval{100}, kJsonInterval{1000}, kLin
 
 }  // namespace
 
-Progress::Progress(std::string label, std::int64_t total, ProgressOutput output, std::string unit)
+Progress::Progress(std::string label, std::int64_t total, ProgressOutput output, std::string unit,
+                   std::int64_t before)
     : label_(std::move(label)),
       total_(std::max<std::int64_t>(total, 1)),
+      before_(before),
+      done_(before),
       output_(output),
       unit_(std::move(unit)),
       terminal_(::isatty(STDERR_FILENO) == 1),
@@ -49,8 +52,8 @@ void Progress::print(bool last) {
   printed_ = true;
   const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
   if (output_ == ProgressOutput::json) return print_json(elapsed);
-  const double left =
-      done_ > 0 ? elapsed * static_cast<double>(total_ - done_) / static_cast<double>(done_) : 0;
+  const double units = rate(elapsed);
+  const double left = units > 0 ? static_cast<double>(total_ - done_) / units : 0;
   const std::string time = last ? fmt::format("{:.0f} s", elapsed) : fmt::format("{:.0f} s left", left);
   const std::string note = note_.empty() ? "" : "  " + note_;
   if (terminal_) {
@@ -64,16 +67,20 @@ void Progress::print(bool last) {
   std::fflush(stderr);
 }
 
+double Progress::rate(double elapsed) const {
+  return elapsed > 0 ? static_cast<double>(done_ - before_) / elapsed : 0;
+}
+
 void Progress::print_json(double elapsed) const {
-  const double rate = elapsed > 0 ? static_cast<double>(done_) / elapsed : 0;
+  const double units = rate(elapsed);
   const auto number = [&](double value) {
-    return rate > 0 ? fmt::format("{:.3f}", value) : std::string("null");
+    return units > 0 ? fmt::format("{:.3f}", value) : std::string("null");
   };
   fmt::print(
       stderr,
       "{{\"phase\":\"{}\",\"done\":{},\"total\":{},\"unit\":\"{}\",\"rate\":{},\"seconds_left\":{}}}\n",
-      label_, done_, total_, unit_, number(rate),
-      number(rate > 0 ? static_cast<double>(total_ - done_) / rate : 0));
+      label_, done_, total_, unit_, number(units),
+      number(units > 0 ? static_cast<double>(total_ - done_) / units : 0));
   std::fflush(stderr);
 }
 

@@ -14,17 +14,15 @@ namespace kintsugi::sim {
 namespace po = boost::program_options;
 
 common::ProgressOutput CampaignRun::progress() const {
-  if (json_progress) return common::ProgressOutput::json;
-  return quiet ? common::ProgressOutput::none : common::ProgressOutput::people;
+  return progress_output(quiet, json_progress);
 }
 
 void add_run_options(OptionParser& parser) {
   parser.own().add_options()("workers", po::value<std::string>()->value_name("N"),
                              "worker processes (default: executor.workers of the campaign)")(
       "checkpoint-seconds", po::value<std::string>()->value_name("S"),
-      "seconds between two checkpoints of a task (default 60): what a kill can cost")(
-      "json-progress", po::bool_switch(),
-      "progress as one JSON object a line on standard error, for programs");
+      "seconds between two checkpoints of a task (default 60): what a kill can cost");
+  add_json_progress(parser);
 }
 
 CampaignRun campaign_run(const OptionParser& parser) {
@@ -40,8 +38,9 @@ CampaignRun campaign_run(const OptionParser& parser) {
   if (parser.has("checkpoint-seconds")) {
     const auto value = common::parse_real(parser.text("checkpoint-seconds"));
     if (!value || !(*value >= 0) || *value > 1e9)
-      throw common::InputError(fmt::format("--checkpoint-seconds is '{}'; it must be a number of at least 0",
-                                           parser.text("checkpoint-seconds")));
+      throw common::InputError(
+          fmt::format("--checkpoint-seconds is '{}'; it must be a number from 0 to 1000000000",
+                      parser.text("checkpoint-seconds")));
     run.checkpoint_seconds = *value;
   }
   run.quiet = parser.common().quiet;

@@ -195,4 +195,14 @@ bool OptionParser::parse(const std::vector<std::string>& arguments) {
   return true;
 }
 
+void add_json_progress(OptionParser& parser) {
+  parser.own().add_options()("json-progress", po::bool_switch(),
+                             "progress as one JSON object a line on standard error, for programs");
+}
+
+common::ProgressOutput progress_output(bool quiet, bool json_progress) {
+  if (json_progress) return common::ProgressOutput::json;
+  return quiet ? common::ProgressOutput::none : common::ProgressOutput::people;
+}
+
 }  // namespace kintsugi::sim

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/progress.h"
 #include "configs/yaml_reader.h"
 
 namespace kintsugi::sim {
@@ -65,6 +66,10 @@ class OptionParser {
   boost::program_options::variables_map values_;
   CommonOptions common_;
 };
+
+// Adds --json-progress, of commands that take long; what it and --quiet ask for together.
+void add_json_progress(OptionParser& parser);
+common::ProgressOutput progress_output(bool quiet, bool json_progress);
 
 // Commands: arguments after the command's name; return an exit status; throw InputError for bad input.
 int network_command(const std::vector<std::string>& arguments);

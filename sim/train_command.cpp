@@ -242,8 +242,8 @@ void run_steps(const TrainOptions& options, const Inputs& inputs, training::Trai
     trainer.save(checkpoint);
   };
 
-  common::Progress progress("training", inputs.total_steps, options.common.quiet);
-  progress.set(trainer.steps_done());
+  if (inputs.total_steps == 0) return save();
+  common::Progress progress("training", inputs.total_steps, options.progress, "steps", trainer.steps_done());
   std::string note;
   while (trainer.steps_done() < inputs.total_steps) {
     const double rate = training::learning_rate(options.sgd, trainer.steps_done(), inputs.total_steps);
@@ -264,7 +264,6 @@ void run_steps(const TrainOptions& options, const Inputs& inputs, training::Trai
     progress.set(step, fmt::format("loss {:.4f}{}", loss, note));
     if (step % checkpoint_every == 0 || step == inputs.total_steps) save();
   }
-  if (inputs.total_steps == 0) save();
 }
 
 }  // namespace

@@ -225,6 +225,7 @@ std::optional<TrainOptions> parse_train_options(const std::vector<std::string>& 
       "kintsugi train --network configs/networks/fap_mlp.yaml --dataset fashion-mnist --epochs 5 --out "
       "trained");
   add_options(parser);
+  add_json_progress(parser);
   add_operating_options(parser);
   parser.reads({"network", "chip", "fault_map"});
   if (!parser.parse(arguments)) return std::nullopt;
@@ -232,6 +233,7 @@ std::optional<TrainOptions> parse_train_options(const std::vector<std::string>& 
 
   TrainOptions options;
   options.common = parser.common();
+  options.progress = progress_output(options.common.quiet, read.on("json-progress"));
   if (options.common.out.empty()) fail("--out DIR is needed: where weights and log go");
   options.network = read.text("network");
   read_data(read, options);

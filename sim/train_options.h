@@ -16,6 +16,7 @@ namespace kintsugi::sim {
 
 struct TrainOptions {
   CommonOptions common;
+  common::ProgressOutput progress = common::ProgressOutput::people;
   std::filesystem::path network;
   configs::DatasetConfig training_data;             // split train
   std::optional<configs::DatasetConfig> test_data;  // absent: files without a test pair

@@ -6,7 +6,10 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "common/files.h"
 #include "tests/support/small_networks.h"
@@ -118,6 +121,38 @@ TEST_F(Train, ARunAtAConstantRateMayBeProlonged) {
   expect_same_results("straight", "longer");
   EXPECT_EQ(train(options + "--steps 20 --out longer"), 2);
   EXPECT_THAT(file("stderr"), HasSubstr("more than the 20 asked for"));
+}
+
+// What came before, an earlier process did: it is counted, and says nothing about the rate.
+TEST_F(Train, TellsProgramsHowFarItIs) {
+  const std::string options = "--schedule constant --checkpoint-every 10 --out a --json-progress --quiet ";
+  const auto objects = [&] {
+    std::vector<nlohmann::json> list;
+    std::istringstream lines(file("stderr"));
+    for (std::string line; std::getline(lines, line);) list.push_back(nlohmann::json::parse(line));
+    return list;
+  };
+  ASSERT_EQ(train(options + "--steps 20"), 0) << file("stderr");
+  auto progress = objects();
+  ASSERT_GE(progress.size(), 2u);
+  EXPECT_EQ(progress.front()["phase"], "training");
+  EXPECT_EQ(progress.front()["unit"], "steps");
+  EXPECT_EQ(progress.front()["done"], 0);
+  EXPECT_TRUE(progress.front()["rate"].is_null());
+  EXPECT_EQ(progress.back()["done"], 20);
+  EXPECT_EQ(progress.back()["total"], 20);
+  EXPECT_EQ(progress.back()["seconds_left"], 0.0);
+
+  ASSERT_EQ(train(options + "--steps 30"), 0) << file("stderr");
+  progress = objects();
+  ASSERT_GE(progress.size(), 2u);
+  EXPECT_EQ(progress.front()["done"], 20);
+  EXPECT_TRUE(progress.front()["rate"].is_null());
+  EXPECT_EQ(progress.back()["done"], 30);
+
+  // Nothing is to be done, so nothing is to be told.
+  ASSERT_EQ(train("--epochs 0 --out b --json-progress"), 0) << file("stderr");
+  EXPECT_TRUE(file("stderr").empty()) << file("stderr");
 }
 
 TEST_F(Train, RetrainsAroundBypassedPes) {
