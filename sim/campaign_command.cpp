@@ -63,9 +63,9 @@ int campaign_resume(const std::vector<std::string>& arguments) {
   takes_a_folder(parser, {});
   add_run_options(parser);
   if (!parser.parse(arguments)) return kExitDone;
+  const CampaignRun run = campaign_run(parser);
   const fs::path folder = parser.text("folder");
   const CampaignRecord record = read_record(folder);
-  const CampaignRun run = campaign_run(parser);
   if (!run.quiet) fmt::print("kintsugi {} --campaign {}\n", record.command(), record.campaign.string());
   return run_campaign(record, folder, run);
 }
