@@ -18,6 +18,7 @@
 #include "common/text.h"
 #include "faults/fault_checker.h"
 #include "faults/fault_map_io.h"
+#include "faults/wafer.h"
 
 namespace kintsugi::faults {
 namespace {
@@ -25,7 +26,7 @@ namespace {
 // A file with the wrong index base can be wrong on each of a million lines.
 constexpr std::size_t kMostProblems = 1000;
 
-enum Column { kChip, kRow, kCol, kSite, kBit, kStuckAt, kEscape, kColumns };
+enum Column { kChip, kRow, kCol, kSite, kBit, kStuckAt, kEscape, kWafer, kColumns };
 
 // The column that was probably meant: another spelling in upper and lower case, or the nearest word.
 std::optional<std::string> similar(const std::string& name, const std::vector<std::string>& found) {
@@ -82,6 +83,11 @@ struct Lot::Reader {
   std::optional<std::size_t> last_chip;  // lines of a chip mostly stand together
   std::vector<std::vector<int>> lines;   // of each fault, as in lot.chips_
   std::map<std::size_t, int> clean;      // chips listed as without faults, with the line that says so
+  struct Wafer {
+    std::string name;  // "": not known
+    int line = 0;      // that says so
+  };
+  std::vector<Wafer> wafers = {};  // of each chip
 
   void error(const common::Location& where, const std::string& message) {
     if (diagnostics.size() < kMostProblems)
@@ -92,19 +98,19 @@ struct Lot::Reader {
 
   void read_header(const std::vector<Cell>& cells, int line) {
     const std::array<const std::string*, kColumns> names = {
-        &format.chip_column, &format.row_column,      &format.col_column,   &format.site_column,
-        &format.bit_column,  &format.stuck_at_column, &format.escape_column};
+        &format.chip_column, &format.row_column,      &format.col_column,    &format.site_column,
+        &format.bit_column,  &format.stuck_at_column, &format.escape_column, &format.wafer_column};
     const LotFormat standard;
     const std::array<const std::string*, kColumns> standard_names = {
-        &standard.chip_column, &standard.row_column,      &standard.col_column,   &standard.site_column,
-        &standard.bit_column,  &standard.stuck_at_column, &standard.escape_column};
+        &standard.chip_column, &standard.row_column,      &standard.col_column,    &standard.site_column,
+        &standard.bit_column,  &standard.stuck_at_column, &standard.escape_column, &standard.wafer_column};
     std::vector<std::string> found;
     for (const auto& cell : cells) found.emplace_back(cell.text);
     header_cells = cells.size();
     for (int i = 0; i < kColumns; ++i) {
       const auto place = std::find(found.begin(), found.end(), *names[i]);
       at[i] = place == found.end() ? -1 : static_cast<int>(place - found.begin());
-      // site, bit, stuck_at and escape may be absent unless the user named the column.
+      // site, bit, stuck_at, escape and wafer may be absent unless the user named the column.
       const bool needed = i <= kCol || *names[i] != *standard_names[i];
       if (at[i] >= 0 || !needed) continue;
       const auto near = similar(*names[i], found);
@@ -142,9 +148,21 @@ struct Lot::Reader {
       lot.ids_.emplace_back(id);
       lot.chips_.emplace_back();
       lines.emplace_back();
+      wafers.emplace_back();
     }
     last_chip = chip->second;
     return chip->second;
+  }
+
+  void read_wafer(std::size_t chip, const Cell& cell, int line) {
+    Wafer& known = wafers[chip];
+    if (cell.text.empty() || cell.text == known.name) return;
+    if (known.name.empty())
+      known = {std::string(cell.text), line};
+    else
+      error({file, line, cell.column},
+            fmt::format("{} is of wafer '{}' here and of '{}' on line {}; a chip comes from one wafer",
+                        lot.ids_[chip], cell.text, known.name, known.line));
   }
 
   void read_line(const std::vector<Cell>& cells, int line) {
@@ -162,6 +180,7 @@ struct Lot::Reader {
       return;
     }
     const std::size_t chip = chip_of(cell(kChip).text);
+    read_wafer(chip, cell(kWafer), line);
     const bool no_row = cell(kRow).text.empty(), no_col = cell(kCol).text.empty();
     if (no_row && no_col) {
       if (!cell(kSite).text.empty() || !cell(kBit).text.empty() || !cell(kStuckAt).text.empty())
@@ -319,7 +338,7 @@ Lot::Lot(const std::filesystem::path& path, const LotFormat& format)
     throw common::InputError({path.string()},
                              "the file is empty; a lot's CSV starts with a line of column names");
   reader.find_clashes();
-  meta_.resize(ids_.size());
+  for (const Reader::Wafer& wafer : reader.wafers) meta_.push_back(wafer_meta(wafer.name));
   if (reader.diagnostics.empty()) return;
   reader.diagnostics.add_source(reader.file, text);
   std::string message = reader.diagnostics.render();
@@ -379,35 +398,6 @@ std::int64_t Lot::faults() const {
 std::vector<FaultMap> read_lot(const std::filesystem::path& path, const LotFormat& format) {
   const Lot lot(path, format);
   return {lot.begin(), lot.end()};
-}
-
-std::string lot_csv(const std::vector<FaultMap>& maps) {
-  std::set<std::string> ids;
-  bool escapes = false;
-  for (const FaultMap& map : maps) {
-    if (!ids.insert(map.chip).second)
-      throw common::InputError(
-          fmt::format("two fault maps of the lot are both named '{}'; a lot's chips have ids of "
-                      "their own",
-                      map.chip));
-    for (const Fault& fault : map.faults) escapes = escapes || fault.escape;
-  }
-  std::string out = escapes ? "chip,row,col,site,bit,stuck_at,escape\n" : "chip,row,col,site,bit,stuck_at\n";
-  const char* end = escapes ? ",\n" : "\n";
-  for (const FaultMap& map : maps) {
-    const std::string chip = common::csv_cell(map.chip);
-    if (map.faults.empty()) out += chip + ",,,,," + end;
-    for (const Fault& fault : map.faults) {
-      fmt::format_to(std::back_inserter(out), "{},{},{},", chip, fault.row, fault.col);
-      if (fault.stuck)
-        fmt::format_to(std::back_inserter(out), "{},{},{}", to_string(fault.stuck->site), fault.stuck->bit,
-                       fault.stuck->value);
-      else
-        out += ",,";
-      out += fault.escape ? ",true\n" : end;
-    }
-  }
-  return out;
 }
 
 }  // namespace kintsugi::faults

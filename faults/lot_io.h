@@ -4,8 +4,9 @@
 //   A17-03,12,200,multiplier,3,1
 //   A17-03,13,7,,,                  known bad, nature unknown
 //   A17-04,,,,,                     tested, without a fault
-// site, bit and stuck_at are optional, as columns and as cells; further columns are ignored. Lines of a chip
-// need not stand together. Ten thousand chips fit in memory: a fault takes eight bytes until it is asked for.
+// site, bit and stuck_at are optional, as columns and as cells, and so are `escape` and `wafer`, which goes
+// into the map's meta; further columns are ignored. Lines of a chip need not stand together. Ten thousand
+// chips fit in memory: a fault takes eight bytes until it is asked for.
 #pragma once
 
 #include <cstdint>
@@ -22,10 +23,11 @@ struct LotFormat {
   std::string chip_column = "chip";
   std::string row_column = "row";
   std::string col_column = "col";
-  std::string site_column = "site";  // optional in the file, as are the next two and `escape`
+  std::string site_column = "site";  // optional in the file, as are all below
   std::string bit_column = "bit";
   std::string stuck_at_column = "stuck_at";
   std::string escape_column = "escape";  // true or false
+  std::string wafer_column = "wafer";    // the same on all lines of a chip that give it
   int index_base = 0;                    // number of the first row and column in the file: 0 or 1
   bool transpose = false;                // the file's rows are the array's columns
   bool merge_duplicates = false;         // a fault listed twice counts once, instead of being an error
@@ -97,8 +99,8 @@ class Lot {
 // All chips of a lot, in order of first appearance.
 std::vector<FaultMap> read_lot(const std::filesystem::path& path, const LotFormat& format);
 
-// The same format, from maps: header line, then chip by chip. Throws common::InputError for two chips of one
-// id.
+// The same format, from maps: header line, then chip by chip; of meta only the wafer. Throws
+// common::InputError for two chips of one id.
 std::string lot_csv(const std::vector<FaultMap>& maps);
 
 }  // namespace kintsugi::faults

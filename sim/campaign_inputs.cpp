@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <glob.h>
-#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <set>
@@ -11,6 +10,7 @@
 #include "common/text.h"
 #include "faults/fault_map_io.h"
 #include "faults/sampler.h"
+#include "faults/wafer.h"
 #include "sim/image_sets.h"
 #include "training/reduce/calibration.h"
 #include "training/reduce/chip_bench.h"
@@ -93,17 +93,11 @@ faults::Lot load_chips(const configs::CampaignConfig& config, const configs::Chi
   return {std::get<configs::LotFile>(config.chips).path, format};
 }
 
-// What `meta: {wafer: …}` of a map says; "" if nothing.
-std::string wafer_of(const faults::FaultMap& map) {
-  const YAML::Node meta = map.meta.empty() ? YAML::Node() : YAML::Load(map.meta);
-  return meta.IsMap() && meta["wafer"] && meta["wafer"].IsScalar() ? meta["wafer"].Scalar() : std::string();
-}
-
 // Chips of the lot itself, chosen at random and by whole wafers, in the lot's order.
 std::vector<faults::FaultMap> choose_chips(const faults::Lot& lot, int count, std::uint64_t seed,
                                            const std::filesystem::path& file) {
   std::vector<std::string> wafers;
-  for (const faults::FaultMap& map : lot) wafers.push_back(wafer_of(map));
+  for (const faults::FaultMap& map : lot) wafers.push_back(faults::wafer_of(map));
   const std::vector<std::size_t> chosen =
       training::reduce::choose_calibration(wafers, static_cast<std::size_t>(count), seed);
   if (chosen.size() >= lot.size())

@@ -63,6 +63,7 @@ int fault_map_import(const std::vector<std::string>& arguments) {
       "site-column", word("NAME"), "column of the site, if there is one (default site)")(
       "bit-column", word("NAME"), "column of the bit (default bit)")(
       "stuck-at-column", word("NAME"), "column of the value, 0 or 1 (default stuck_at)")(
+      "wafer-column", word("NAME"), "column of the chip's wafer, if there is one (default wafer)")(
       "index-base", word("N"), "number of the first row and column in the file, 0 (default) or 1")(
       "transpose", po::bool_switch(), "the file's rows are the array's columns")(
       "merge-duplicates", po::bool_switch(),
@@ -91,6 +92,7 @@ int fault_map_import(const std::vector<std::string>& arguments) {
   column("site-column", format.site_column);
   column("bit-column", format.bit_column);
   column("stuck-at-column", format.stuck_at_column);
+  column("wafer-column", format.wafer_column);
   format.index_base = static_cast<int>(integer_option(parser, "index-base", 0, 1, 0));
   format.transpose = parser.values()["transpose"].as<bool>();
   format.merge_duplicates = parser.values()["merge-duplicates"].as<bool>();
@@ -103,7 +105,7 @@ int fault_map_import(const std::vector<std::string>& arguments) {
     maps.push_back(lot.map(i));
     clean += maps.back().faults.empty();
     faulty_pes += maps.back().faulty_pes();
-    maps.back().meta = fmt::format("imported_from: \"{}\"\n", [&] {
+    maps.back().meta += fmt::format("imported_from: \"{}\"\n", [&] {
       std::string name;
       for (const char c : input.filename().string())
         name += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);

@@ -113,10 +113,10 @@ TEST_F(ReduceLots, KeepsAwayFromWhatNoBypassHides) {
 
 TEST_F(ReduceLots, TakesALotAndSaysWhatABypassCannotHide) {
   common::write_file_atomic(folder_ / "lot.csv",
-                            "chip,row,col,site,bit,stuck_at\n"
-                            "A1,0,0,,,\nA1,3,4,multiplier,3,1\n"
-                            "A2,2,1,psum_register,20,1\n"
-                            "A3,,,,,\n");
+                            "chip,row,col,site,bit,stuck_at,wafer\n"
+                            "A1,0,0,,,,W3\nA1,3,4,multiplier,3,1,W3\n"
+                            "A2,2,1,psum_register,20,1,W3\n"
+                            "A3,,,,,,W3\n");
   const Outcome outcome = reduce("all", "a", "--workers 2 --threads 1 --set 'campaign.chips={lot: lot.csv}'");
   ASSERT_EQ(outcome.status, 0) << outcome.text;
   const std::string plan = text("a/plan.yaml");
@@ -128,6 +128,14 @@ TEST_F(ReduceLots, TakesALotAndSaysWhatABypassCannotHide) {
   ASSERT_EQ(rows.size(), 4u);
   EXPECT_EQ(rows[3].cells[0].text, "A3");
   EXPECT_EQ(rows[3].cells[3].text, "ship");  // no fault at all
+  EXPECT_THAT(text("a/chips/A2/fault_map.yaml"), HasSubstr("wafer: W3"));
+  // All are of one wafer, so none would be left to check a guarantee on.
+  const Outcome calibrating =
+      reduce("characterize", "b",
+             "--set 'campaign.chips={lot: lot.csv}' --set 'campaign.calibrate={chips: 1}' --set "
+             "'campaign.policy={name: quantile, coverage: 0.5, confidence: 0.5}'");
+  EXPECT_EQ(calibrating.status, 2);
+  EXPECT_THAT(calibrating.text, HasSubstr("the lot has 3 chips, of which whole wafers calibrate"));
   // On a chip whose psums are wrong, int8 on the chip and int8 on the fault-free chip part.
   EXPECT_NE(rows[2].cells[10].text, rows[2].cells[11].text);
   EXPECT_EQ(rows[1].cells[10].text, rows[1].cells[11].text);

@@ -9,6 +9,7 @@
 #include "faults/fault_map_io.h"
 #include "faults/lot_io.h"
 #include "faults/sampler.h"
+#include "faults/wafer.h"
 #include "tests/support/temporary_folder.h"
 
 namespace kintsugi::faults {
@@ -117,6 +118,40 @@ TEST_F(LotFiles, HeaderProblems) {
   EXPECT_THAT(problem("chip,row,col\nA,1,1\n", named), HasSubstr("there is no column 'BITNO'"));
 }
 
+// A chip's lines need not all say it; wafers that look like numbers stay what they are.
+TEST_F(LotFiles, WafersGoIntoMeta) {
+  auto maps = read(
+      "chip,wafer,row,col\n"
+      "A,W3,0,0\n"
+      "B,07,0,1\n"
+      "C,,1,1\n"
+      "A,,1,2\n"
+      "D,\"lot 7, #2\",,\n"
+      "B,07,2,2\n");
+  ASSERT_EQ(maps.size(), 4u);
+  EXPECT_EQ(maps[0].meta, "wafer: W3\n");
+  EXPECT_EQ(maps[1].meta, "wafer: \"07\"\n");
+  EXPECT_EQ(maps[2].meta, "");
+  std::vector<std::string> wafers;
+  for (const FaultMap& map : maps) wafers.push_back(wafer_of(map));
+  EXPECT_THAT(wafers, ::testing::ElementsAre("W3", "07", "", "lot 7, #2"));
+
+  const auto back = read(lot_csv(maps));
+  ASSERT_EQ(back.size(), 4u);
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(fault_map_yaml(back[i]), fault_map_yaml(maps[i]));
+  // As people write it in a map's file, beside other things.
+  maps[2].meta = "{lot: A17, wafer: 3}";
+  EXPECT_THAT(lot_csv(maps), HasSubstr("\nC,3,1,1,"));
+
+  LotFormat named;
+  named.wafer_column = "WAFER_ID";
+  EXPECT_EQ(wafer_of(read("chip,row,col,WAFER_ID\nA,1,1,9\n", named)[0]), "9");
+  EXPECT_THAT(problem("chip,row,col\nA,1,1\n", named), HasSubstr("there is no column 'WAFER_ID'"));
+  EXPECT_THAT(
+      problem("chip,row,col,wafer\nA,1,1,W3\nB,1,1,W4\nA,1,2,W4\n"),
+      HasSubstr(":4:7: error: A is of wafer 'W4' here and of 'W3' on line 2; a chip comes from one wafer"));
+}
+
 TEST_F(LotFiles, DuplicatesCanBeMerged) {
   LotFormat format;
   format.merge_duplicates = true;
@@ -142,7 +177,7 @@ TEST_F(LotFiles, WrittenLotsReadBack) {
     spec.escapes = i == 5 ? 2 : 0;
     spec.index = i;
     maps.push_back(sample(spec));
-    maps.back().meta.clear();  // a lot has no place for it
+    maps.back().meta.clear();  // a lot has no place for it, but for the wafer
   }
   LotFormat format;
   format.rows = 16;
