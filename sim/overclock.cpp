@@ -101,7 +101,7 @@ Phase Overclock::reference_phase(const std::string& set) const {
   Phase phase{folder_.root(), "reference_" + set};
   phase.one_worker = true;
   phase.add({"reference on the " + set + " set", 1, set, folder_.reference(set)},
-            std::filesystem::exists(folder_.scales()) && folder_.read_reference(set, images(set)));
+            folder_.read_reference(set, images(set)).has_value());
   phase.start = [this, set]() -> RunTask {
     auto worker = std::make_shared<OverclockWorker>(inputs_, folder_, run_.workers * run_.threads,
                                                     run_.checkpoint_seconds);

@@ -113,15 +113,25 @@ void OverclockFolder::write_reference(const std::string& set, const Reference& r
   add_hits(file, "float_", reference.floating);
   file.metadata["campaign"] = digest();
   file.metadata["weights_sha256"] = reference.weights_sha256;
+  file.metadata["scales_sha256"] = common::sha256_file(scales());
   workloads::write_safetensors(this->reference(set), file);
 }
 
 std::optional<Reference> OverclockFolder::read_reference(const std::string& set, std::int64_t images) const {
-  auto found = read_or_nothing(reference(set), digest(), [](const SafeTensors& file) {
-    return Reference{hits_in(file, "int8_"), hits_in(file, "float_"), file.metadata.at("weights_sha256")};
-  });
-  if (!found || static_cast<std::int64_t>(found->int8.top1.size()) != images) return std::nullopt;
-  return found;
+  auto found =
+      read_or_nothing(reference(set), digest(), [&](const SafeTensors& file) -> std::optional<Reference> {
+        std::error_code code;
+        const std::string& expected = file.metadata.at("scales_sha256");
+        if (!std::filesystem::exists(scales(), code) || common::sha256_file(scales()) != expected) {
+          spdlog::warn("{}: this file is missing, damaged or not this campaign's; it is made again",
+                       scales().string());
+          return std::nullopt;
+        }
+        return Reference{hits_in(file, "int8_"), hits_in(file, "float_"), file.metadata.at("weights_sha256")};
+      });
+  if (!found || !*found || static_cast<std::int64_t>((*found)->int8.top1.size()) != images)
+    return std::nullopt;
+  return std::move(**found);
 }
 
 void OverclockFolder::write_evaluation(const std::string& model, const Place& place, const std::string& set,

@@ -45,7 +45,8 @@ class OverclockFolder {
                                    const std::string& set) const;
 
   void write_reference(const std::string& set, const Reference& reference) const;
-  // Absent if there is no readable file for `images` images.
+  // Absent if there is no readable file for `images` images, or the scales are not those it was measured
+  // with.
   std::optional<Reference> read_reference(const std::string& set, std::int64_t images) const;
 
   // `weights_sha256`: of the weights that were measured. A file of other ones counts as missing.

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -215,6 +216,24 @@ TEST_F(OverclockCampaign, DamagedAndDeletedTasksAreMadeAgain) {
   fs::remove(folder_ / "a/tasks/reference/test.safetensors");
   ASSERT_EQ(overclock("a", "--workers 1 --threads 2 --quiet").status, 0);
   EXPECT_TRUE(bytes("a") == before);
+
+  // Scales that are cut off, that can be read but are others, and none at all.
+  const std::string scales = "a/tasks/reference/scales.safetensors";
+  const std::string whole = text(scales);
+  std::string other = whole;
+  other.back() = static_cast<char>(other.back() ^ 1);
+  for (const std::optional<std::string>& damaged : {std::optional(whole.substr(0, whole.size() / 2)),
+                                                    std::optional(other), std::optional<std::string>()}) {
+    if (damaged)
+      common::write_file_atomic(folder_ / scales, *damaged);
+    else
+      fs::remove(folder_ / scales);
+    const Outcome mended = overclock("a", "--workers 2 --threads 1 --quiet");
+    ASSERT_EQ(mended.status, 0) << mended.text;
+    EXPECT_THAT(mended.text, HasSubstr("scales.safetensors: this file is missing, damaged or not this "
+                                       "campaign's; it is made again"));
+    EXPECT_TRUE(bytes("a") == before);
+  }
 }
 
 TEST_F(OverclockCampaign, RefusesToGoOnWithOtherInputs) {
