@@ -65,7 +65,7 @@ class Campaign {
   Baseline need_baseline(const std::string& set, std::int64_t images) const;
   CharacterizedMap need_characterized(double fault_rate, int repeat) const;
   CharacterizedMap need_calibrated(const std::string& id) const;
-  reduce::Experience experience(double fault_rate, const CharacterizedMap& map) const;
+  reduce::Experience experience(double fault_rate, const CharacterizedMap& map, reduce::Runs runs) const;
   reduce::PlanningData planning_data() const;
   reduce::Plan need_plan() const;
   std::vector<Policy> policies(const reduce::PlanningData& data) const;

@@ -81,7 +81,8 @@ CharacterizedMap Campaign::need_calibrated(const std::string& id) const {
   return std::move(*map);
 }
 
-reduce::Experience Campaign::experience(double fault_rate, const CharacterizedMap& map) const {
+reduce::Experience Campaign::experience(double fault_rate, const CharacterizedMap& map,
+                                        reduce::Runs runs) const {
   const configs::CharacterizeConfig& config = inputs_.config.characterize;
   reduce::Experience result{fault_rate, map.predictors, {}, {}};
   std::vector<reduce::Evaluated> evaluated;
@@ -90,7 +91,7 @@ reduce::Experience Campaign::experience(double fault_rate, const CharacterizedMa
     result.accuracy.push_back({point.steps, point.decision.accuracy()});
   }
   // A calibration chip that is delivered without retraining was looked at once.
-  result.needed = reduce::needed_amount(evaluated, config.amount, config.max_steps);
+  result.needed = reduce::needed_amount(evaluated, config.amount, config.max_steps, runs);
   return result;
 }
 
@@ -103,16 +104,20 @@ reduce::PlanningData Campaign::planning_data() const {
   data.steps_per_epoch = inputs_.steps_per_epoch();
   data.repairs = inputs_.config.repair.any();
   data.calibration_source = inputs_.calibrates_on_lot ? "lot" : "sampled";
+  const bool constant =
+      inputs_.config.retrain.schedule.kind == configs::ScheduleKind::constant;  // one run for all amounts
   for (const double rate : config.fault_rates) {
     std::vector<reduce::Needed> needed;
     for (int repeat = 0; repeat < config.repeats; ++repeat) {
-      data.maps.push_back(experience(rate, need_characterized(rate, repeat)));
+      data.maps.push_back(experience(rate, need_characterized(rate, repeat),
+                                     constant ? reduce::Runs::one : reduce::Runs::each_amount));
       needed.push_back(data.maps.back().needed);
     }
     data.rates.push_back(reduce::summarize_rate(rate, needed));
   }
   for (const faults::FaultMap& map : inputs_.calibration)
-    data.calibration.push_back(experience(map.fault_rate(), need_calibrated(map.chip)));
+    // A guarantee has to hold at whatever amount the chip is given, so none may do harm.
+    data.calibration.push_back(experience(map.fault_rate(), need_calibrated(map.chip), reduce::Runs::one));
   return data;
 }
 

@@ -21,26 +21,40 @@ std::vector<Evaluated> run(std::initializer_list<bool> met) {  // every 10 steps
 
 TEST(NeededAmount, SustainedCountsFromTheLastMiss) {
   const auto points = run({false, true, false, true, true});
-  EXPECT_EQ(needed_amount(points, Amount::sustained, 40).steps, 30);
-  EXPECT_EQ(needed_amount(points, Amount::first_crossing, 40).steps, 10);
-  EXPECT_FALSE(needed_amount(points, Amount::sustained, 40).censored);
+  EXPECT_EQ(needed_amount(points, Amount::sustained, 40, Runs::one).steps, 30);
+  EXPECT_EQ(needed_amount(points, Amount::first_crossing, 40, Runs::one).steps, 10);
+  EXPECT_FALSE(needed_amount(points, Amount::sustained, 40, Runs::one).censored);
 }
 
 TEST(NeededAmount, LastPointAloneCountsAndIsNotCensored) {
-  const Needed needed = needed_amount(run({false, false, true}), Amount::sustained, 20);
+  const Needed needed = needed_amount(run({false, false, true}), Amount::sustained, 20, Runs::one);
   EXPECT_EQ(needed.steps, 20);
   EXPECT_FALSE(needed.censored);
 }
 
 TEST(NeededAmount, NeverThereIsCensoredAtTheMaximum) {
   for (const Amount amount : {Amount::sustained, Amount::first_crossing}) {
-    const Needed needed = needed_amount(run({false, false, false}), amount, 20);
+    const Needed needed = needed_amount(run({false, false, false}), amount, 20, Runs::one);
     EXPECT_EQ(needed.steps, 20);
     EXPECT_TRUE(needed.censored);
   }
   // There once, lost again at the end: only the optimistic reading accepts it.
-  EXPECT_TRUE(needed_amount(run({true, true, false}), Amount::sustained, 20).censored);
-  EXPECT_EQ(needed_amount(run({true, true, false}), Amount::first_crossing, 20).steps, 0);
+  EXPECT_TRUE(needed_amount(run({true, true, false}), Amount::sustained, 20, Runs::one).censored);
+  EXPECT_EQ(needed_amount(run({true, true, false}), Amount::first_crossing, 20, Runs::one).steps, 0);
+}
+
+// Nothing was retrained at 0 steps: that retraining harms says nothing against leaving it.
+TEST(NeededAmount, ZeroStepsStandAloneWhereEachAmountIsARunOfItsOwn) {
+  for (const Amount amount : {Amount::sustained, Amount::first_crossing}) {
+    const Needed needed = needed_amount(run({true, false, false}), amount, 20, Runs::each_amount);
+    EXPECT_EQ(needed.steps, 0);
+    EXPECT_FALSE(needed.censored);
+  }
+  // Among amounts that do retrain, sustained is as strict as ever.
+  EXPECT_EQ(needed_amount(run({false, true, false, true}), Amount::sustained, 30, Runs::each_amount).steps,
+            30);
+  EXPECT_TRUE(needed_amount(run({false, true, false}), Amount::sustained, 20, Runs::each_amount).censored);
+  EXPECT_EQ(needed_amount({}, Amount::sustained, 20, Runs::each_amount).steps, 20);
 }
 
 TEST(SummarizeRate, CountsCensoredRepeatsAsTheMaximum) {

@@ -22,7 +22,10 @@ bool takes_max(const configs::PolicyConfig& policy) {
 
 }  // namespace
 
-Needed needed_amount(std::span<const Evaluated> points, configs::Amount amount, std::int64_t max_steps) {
+Needed needed_amount(std::span<const Evaluated> points, configs::Amount amount, std::int64_t max_steps,
+                     Runs runs) {
+  if (runs == Runs::each_amount && !points.empty() && points.front().steps == 0 && points.front().met)
+    return {0, false};
   const Needed never{max_steps, true};
   Needed needed = never;
   for (const Evaluated& point : points) {

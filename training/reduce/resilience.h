@@ -27,9 +27,16 @@ struct Needed {
   bool censored = false;  // never got there: steps is max_steps
 };
 
+// What the points of a map are: of one retraining run that passes through every amount, or, from the second
+// on, each the end of a run of its own.
+enum class Runs { one, each_amount };
+
 // The least amount after which the constraint holds: at every later point too (sustained), or there for the
-// first time (first_crossing). `points` ascend in steps, from 0 to max_steps.
-Needed needed_amount(std::span<const Evaluated> points, configs::Amount amount, std::int64_t max_steps);
+// first time (first_crossing). `points` ascend in steps, from 0 to max_steps. With a run for each amount, 0
+// steps are no part of any run: where the constraint holds there, nothing is needed, whatever retraining
+// does.
+Needed needed_amount(std::span<const Evaluated> points, configs::Amount amount, std::int64_t max_steps,
+                     Runs runs);
 
 // All repeats at one fault rate.
 struct RateResilience {
