@@ -10,6 +10,8 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "sim/svg_label.h"
+
 namespace kintsugi::sim {
 namespace {
 
@@ -290,6 +292,21 @@ std::string draw_series(const LineChart& chart, const ChartSeries& series, std::
   return out + markers;
 }
 
+// Where the series go, for words to keep clear of; gaps part a series.
+std::vector<DrawnPath> drawn_paths(const LineChart& chart, const Axis& x, const Axis& y) {
+  std::vector<DrawnPath> paths;
+  for (const ChartSeries& series : chart.series) {
+    paths.push_back({{}, series.line});
+    for (const ChartPoint& point : series.points) {
+      if (drawable(point.x, chart.log_x) && drawable(point.y, chart.log_y))
+        paths.back().points.push_back({kPlotWidth * x.place(point.x), kPlotHeight * (1 - y.place(point.y))});
+      else
+        paths.push_back({{}, series.line});
+    }
+  }
+  return paths;
+}
+
 std::string draw_rules(const LineChart& chart, const Axis& x, const Axis& y, bool texts) {
   constexpr const char* kDotted = "stroke=\"#666666\" stroke-dasharray=\"2 3\"";
   // A white rim keeps the words readable where lines cross them.
@@ -310,11 +327,15 @@ std::string draw_rules(const LineChart& chart, const Axis& x, const Axis& y, boo
   for (const ChartRule& rule : chart.y_rules) {
     if (!drawable(rule.at, chart.log_y)) continue;
     const double at = kPlotHeight * (1 - y.place(rule.at));
-    if (texts)
-      out += fmt::format("<text x=\"8\" y=\"{}\" {}>{}</text>\n", px(at + 14), kWords, escaped(rule.text));
-    else
+    if (texts) {
+      const PlotPosition place =
+          place_label(at, text_width(rule.text), kPlotWidth, kPlotHeight, drawn_paths(chart, x, y));
+      out += fmt::format("<text x=\"{}\" y=\"{}\" {}>{}</text>\n", px(place.x), px(place.y), kWords,
+                         escaped(rule.text));
+    } else {
       out += fmt::format("<line x1=\"0\" y1=\"{0}\" x2=\"{1}\" y2=\"{0}\" {2}/>\n", px(at), px(kPlotWidth),
                          kDotted);
+    }
   }
   return out;
 }

@@ -8,7 +8,10 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "sim/svg_label.h"
 
 namespace {
 
@@ -111,6 +114,21 @@ TEST(SvgPlot, GivenEndsOfAnAxisHold) {
   EXPECT_THAT(text, HasSubstr("d=\"M8 312L512 160\""));
   EXPECT_THAT(text, HasSubstr("<line x1=\"0\" y1=\"160\" x2=\"520\" y2=\"160\""));
   EXPECT_THAT(text, HasSubstr(">goal</text>"));
+}
+
+TEST(SvgPlot, WordsBesideALineKeepClearOfWhatIsDrawn) {
+  const auto at = [](double line_y, const std::vector<DrawnPath>& paths) {
+    const PlotPosition p = place_label(line_y, 60, 520, 320, paths);
+    return std::pair(p.x, p.y);
+  };
+  const std::pair below_left(8.0, 114.0), below_middle(230.0, 114.0), above_left(8.0, 95.0);
+  EXPECT_EQ(at(100, {}), below_left);
+  EXPECT_EQ(at(315, {}), std::pair(8.0, 310.0));  // no room below
+  EXPECT_EQ(at(4, {}), std::pair(8.0, 18.0));     // none above
+  EXPECT_EQ(at(100, {{{{20, 110}}, true}}), below_middle);
+  EXPECT_EQ(at(100, {{{{0, 110}, {520, 110}}, true}}), above_left);
+  EXPECT_EQ(at(100, {{{{0, 110}, {520, 110}}, false}}), below_left);  // two markers, far from the words
+  EXPECT_EQ(at(100, {{{{0, 105}, {520, 115}}, true}, {{{0, 90}, {400, 90}}, true}}), std::pair(452.0, 95.0));
 }
 
 TEST(SvgPlot, StacksBarsFromTheBottom) {
