@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <functional>
 
 #include "common/files.h"
 #include "training/reduce/plan_file.h"
@@ -136,6 +137,67 @@ TEST_F(PlanFile, ReadsBackAPlanWithoutMeasurements) {
   EXPECT_EQ(plan_yaml(back), text);
   EXPECT_FALSE(back.accuracy_check);
   EXPECT_EQ(back.chips[0].facts.before, std::nullopt);
+}
+
+Plan example_with_groups() {
+  Plan plan = example();
+  plan.chips[1].verdict = Verdict::retrain;
+  plan.chips[1].planned_steps = 50;
+  plan.chips[0].group = plan.chips[1].group = "group-0001";
+  plan.groups = {{"group-0001", {"007", "repaired"}, 1200, 1200.0 / 65536, 120, 120.0 / 429, 22.5}};
+  return plan;
+}
+
+TEST_F(PlanFile, ReadsBackGroups) {
+  const Plan plan = example_with_groups();
+  const std::string text = plan_yaml(plan);
+  const Plan back = read_plan(write(text));
+  EXPECT_EQ(plan_yaml(back), text);
+  EXPECT_EQ(back.groups, plan.groups);
+  EXPECT_EQ(back.chips[0].group, "group-0001");
+  EXPECT_EQ(back.chips[2].group, std::nullopt);
+  // Asked for and not found is not the same as not asked for.
+  Plan none = example();
+  EXPECT_THAT(plan_yaml(none), testing::Not(HasSubstr("group")));
+  EXPECT_EQ(read_plan(write(plan_yaml(none))).groups, std::nullopt);
+  none.groups.emplace();
+  ASSERT_TRUE(read_plan(write(plan_yaml(none))).groups.has_value());
+  EXPECT_TRUE(read_plan(file_).groups->empty());
+}
+
+TEST_F(PlanFile, RefusesGroupsThatDoNotFitTheirChips) {
+  const auto message = [&](const std::function<void(Plan&)>& edit) -> std::string {
+    Plan plan = example_with_groups();
+    edit(plan);
+    write(plan_yaml(plan));
+    try {
+      read_plan(file_);
+    } catch (const common::InputError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(message([](Plan&) {}), "accepted");
+  EXPECT_THAT(
+      message([](Plan& p) { p.chips[0].group.reset(); }),
+      HasSubstr("group 'group-0001' lists [007, repaired], and the chips that name it are [repaired]"));
+  EXPECT_THAT(message([](Plan& p) { p.chips[0].group = "group-0002"; }),
+              HasSubstr("chip '007' is in group 'group-0002', which is not among 'groups'"));
+  EXPECT_THAT(message([](Plan& p) { p.groups->push_back(p.groups->front()); }),
+              HasSubstr("group 'group-0001' stands in the plan twice"));
+  EXPECT_THAT(message([](Plan& p) { p.groups->front().chips.pop_back(); }),
+              HasSubstr("group 'group-0001' has 1 chip; a group has two at least"));
+  EXPECT_THAT(message([](Plan& p) { p.groups->front().planned_steps = 0; }),
+              HasSubstr("'planned_steps' must be"));
+  EXPECT_THAT(message([](Plan& p) { p.groups->front().id = "../out"; }),
+              HasSubstr("group id '../out' cannot name a file"));
+  EXPECT_THAT(message([](Plan& p) {
+                p.chips[1].verdict = Verdict::repair;
+                p.chips[1].planned_steps = 0;
+              }),
+              HasSubstr("chip 'repaired' is in group 'group-0001', which is retrained"));
+  EXPECT_THAT(message([](Plan& p) { p.chips[0].facts.live_faults = 1; }),
+              HasSubstr("chip '007' has faults that no bypass hides"));
 }
 
 TEST_F(PlanFile, RefusesStepsThatDoNotFitTheVerdict) {

@@ -72,6 +72,20 @@ struct ChipPlan {
   // greatest. Absent: rejected, or nothing to go by.
   std::optional<Interval> predicted = std::nullopt;
   bool calibrated = false;  // the guarantee was calibrated on this chip, among others
+  // Its network is that of a group; verdict and amount are then what it was given by itself.
+  std::optional<std::string> group = std::nullopt;
+};
+
+// Chips with one network, retrained once with all PEs pruned that any of them bypasses.
+struct PlannedGroup {
+  std::string id;
+  std::vector<std::string> chips;  // in the plan's order, two at least
+  std::int64_t bypassed_pes = 0;   // by any of them
+  double fault_rate = 0;           // bypassed PEs / (rows · columns)
+  std::int64_t planned_steps = 0;
+  double planned_epochs = 0;
+  double saving = 0;  // steps, repair and checks counted: its chips one by one − the group
+  friend bool operator==(const PlannedGroup&, const PlannedGroup&) = default;
 };
 
 struct Plan {
@@ -86,6 +100,7 @@ struct Plan {
   std::optional<Calibration> calibration;  // of policy quantile
   Score baseline;                          // original weights, fault-free chip; gained and lost are 0
   std::vector<ChipPlan> chips;
+  std::optional<std::vector<PlannedGroup>> groups = std::nullopt;  // absent: grouping was not asked for
 };
 
 // What one policy decides by.
@@ -100,10 +115,10 @@ struct PlanRules {
 
 // Decides one chip. The amount comes from the envelope; quantile adds its bound, and adaptive starts at the
 // next evaluated amount. Measured facts overrule it, under every policy alike so that policies stay
-// comparable: a chip whose accuracy before retraining meets the constraint beyond doubt is shipped as it is, a
-// repaired one that meets it is not rejected, and a chip that measurably misses the constraint is not shipped
-// for a planned amount of 0 but retrained for the least evaluated amount (a fixed amount is obeyed as given).
-// None applies to a chip that was not measured.
+// comparable: a chip whose accuracy before retraining meets the constraint beyond doubt is shipped as it is,
+// a repaired one that meets it is not rejected, and a chip that measurably misses the constraint is not
+// shipped for a planned amount of 0 but retrained for the least evaluated amount (a fixed amount is obeyed as
+// given). None applies to a chip that was not measured.
 ChipPlan decide_chip(const ChipFacts& facts, const Envelope& envelope, const Constraint& constraint,
                      const PlanRules& rules);
 

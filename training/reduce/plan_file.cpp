@@ -7,6 +7,7 @@
 
 #include "common/text.h"
 #include "configs/yaml_reader.h"
+#include "training/reduce/plan_file_groups.h"
 
 namespace kintsugi::training::reduce {
 namespace {
@@ -156,12 +157,13 @@ std::string chip_yaml(const ChipPlan& plan) {
       "      plan: {}\n"
       "      planned_steps: {}\n"
       "      planned_epochs: {}\n"
-      "{}"
+      "{}{}"
       "      reason: {}\n",
       yaml_scalar(facts.id), yaml_scalar(facts.fault_map), facts.fault_map_sha256, facts.faulty_pes,
       format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults, rates, before, dropped,
       repaired, predictors, plan.calibrated ? "      calibrated: true\n" : "", to_string(plan.verdict),
-      plan.planned_steps, format_number(plan.planned_epochs), predicted, yaml_scalar(plan.reason));
+      plan.planned_steps, format_number(plan.planned_epochs), predicted,
+      plan.group ? fmt::format("      group: {}\n", yaml_scalar(*plan.group)) : "", yaml_scalar(plan.reason));
 }
 
 ChipPlan read_chip_plan(configs::Section section, std::int64_t images, bool measured) {
@@ -211,7 +213,19 @@ ChipPlan read_chip_plan(configs::Section section, std::int64_t images, bool meas
                                                   {"reject", Verdict::reject}});
   plan.planned_steps = section.integer("planned_steps", 0, kAny);
   plan.planned_epochs = section.real("planned_epochs", 0, 1e18);
+  if (section.has("group")) plan.group = section.text("group");
   plan.reason = section.text("reason");
+  if (plan.group && plan.verdict != Verdict::retrain)
+    section.error("plan",
+                  fmt::format("chip '{}' is in group '{}', which is retrained; write 'plan: retrain', "
+                              "or take the chip out of the group, here and in 'groups'",
+                              facts.id, *plan.group));
+  if (plan.group && (facts.live_faults > 0 || facts.dropped))
+    section.error(
+        "group",
+        fmt::format("chip '{}' has faults that no bypass hides, and the network of group '{}' is not "
+                    "made for them; take the chip out of the group, here and in 'groups'",
+                    facts.id, *plan.group));
   if ((plan.verdict == Verdict::retrain) != (plan.planned_steps > 0))
     section.error("planned_steps",
                   fmt::format("'plan: {}' does not go with {} planned steps; retrain needs at "
@@ -236,12 +250,13 @@ std::string plan_yaml(const Plan& plan) {
       "{}{}"
       "  steps_per_epoch: {}\n"
       "  baseline: {{images: {}, correct: {}, accuracy: {}}}\n"
+      "{}"
       "  chips:{}\n",
       yaml_scalar(plan.network), plan.weights_sha256, yaml_scalar(plan.dataset), plan.decided_on,
       constraint_yaml(plan.constraint), policy_yaml(plan.policy), calibration_yaml(plan.calibration),
       plan.accuracy_check ? "" : "  accuracy_check: false  # no chip was measured before it was planned\n",
       plan.steps_per_epoch, plan.baseline.images, plan.baseline.correct,
-      format_number(plan.baseline.accuracy()), plan.chips.empty() ? " []" : "");
+      format_number(plan.baseline.accuracy()), groups_yaml(plan), plan.chips.empty() ? " []" : "");
   for (const ChipPlan& chip : plan.chips) text += chip_yaml(chip);
   return text;
 }
@@ -274,6 +289,7 @@ Plan read_plan(const std::filesystem::path& file) {
     if (!ids.insert(plan.chips.back().facts.id).second)
       chip.error("id", fmt::format("chip '{}' stands in the plan twice", plan.chips.back().facts.id));
   }
+  read_groups(root, plan);
   yaml.finish();
   return plan;
 }

@@ -48,4 +48,10 @@ ChipPlan Planner::decide(const ChipFacts& facts) const {
   return plan;
 }
 
+std::optional<std::int64_t> Planner::fused_amount(double fault_rate) const {
+  const std::optional<std::int64_t> steps = envelope_.at(fault_rate).steps;
+  if (!steps || rules_.policy.name != configs::PolicyName::adaptive) return steps;
+  return snap_up(*steps, rules_.evaluated).value_or(rules_.evaluated.back());
+}
+
 }  // namespace kintsugi::training::reduce

@@ -39,6 +39,14 @@ class Planner {
   Planner(const PlanningData& data, const Constraint& constraint, const configs::PolicyConfig& policy);
 
   ChipPlan decide(const ChipFacts& facts) const;
+  // The amount for one network for chips whose bypassed PEs make up this fault rate together, by the curve
+  // over the fault rate; absent where a chip of that rate would be rejected. Not for policies quantile and
+  // fixed.
+  std::optional<std::int64_t> fused_amount(double fault_rate) const;
+  // Accuracy of characterised maps of this fault rate after so many steps: mean, least and greatest.
+  std::optional<Interval> expected(double fault_rate, std::int64_t steps) const {
+    return forecast_.at(fault_rate, steps);
+  }
   const configs::PolicyConfig& policy() const { return rules_.policy; }
   const std::optional<Calibration>& calibration() const { return calibration_; }
   // The largest amount of the curve.
