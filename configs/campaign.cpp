@@ -221,6 +221,25 @@ RepairConfig read_repair(Section repair) {
   return config;
 }
 
+// Of what policies say about a union of fault maps.
+GroupConfig read_group(Section group, const PolicyConfig& policy) {
+  GroupConfig config;
+  config.max_chips = group.integer("max_chips", 2, 1'000'000, config.max_chips);
+  if (policy.name == PolicyName::fixed)
+    group.error(
+        "'group' weighs what one network for several chips needs against what each needs, and a fixed amount "
+        "says the same of all; plan by another policy, like 'max', or remove 'group'");
+  else if (policy.name == PolicyName::quantile)
+    group.error(
+        "the guarantee of policy quantile is for chips of the lot's kind, which several fault maps put "
+        "together are not; plan by 'max', 'mean' or 'adaptive', or remove 'group'");
+  else if (policy.predictor != Predictor::fault_rate)
+    group.error(
+        "'group' plans by the fault rate of several maps put together, and nothing else is known of those; "
+        "plan by 'predictor: fault_rate', or remove 'group'");
+  return config;
+}
+
 void read_compare(Section compare, CampaignConfig& config) {
   if (compare.has("fixed_steps")) {
     config.compare_fixed_steps = compare.integers("fixed_steps", 0, kMostSteps);
@@ -354,6 +373,7 @@ CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides&
           "'policy.predictor' needs every chip to be measured; remove 'accuracy_check: false', or plan by "
           "'predictor: fault_rate'");
   }
+  if (auto group = campaign.optional_section("group")) config.group = read_group(*group, config.policy);
   if (auto compare = campaign.optional_section("compare")) read_compare(*compare, config);
   if (auto executor = campaign.optional_section("executor")) config.executor = read_executor(*executor);
   yaml.finish();

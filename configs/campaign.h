@@ -113,6 +113,11 @@ struct RepairConfig {
   bool any() const { return mapping || compensation || batch_norm; }
 };
 
+// One network for several chips where that is cheaper (eFAT).
+struct GroupConfig {
+  std::int64_t max_chips = 8;
+};
+
 struct QuantizationConfig {
   ScaleMethod method = ScaleMethod::minmax;
   double percentile = 99.99;  // for percentile
@@ -139,7 +144,8 @@ struct CampaignConfig {
   PolicyConfig policy;
   // Key `plan.accuracy_check`: measure each chip before planning it; false: plan from its fault map alone.
   bool accuracy_check = true;
-  std::optional<int> calibration_chips;                     // key `calibrate.chips`, for policy quantile
+  std::optional<GroupConfig> group;      // key `group`; absent: every chip has a network of its own
+  std::optional<int> calibration_chips;  // key `calibrate.chips`, for policy quantile
   std::optional<std::vector<PolicyName>> compare_policies;  // key `compare.policies`; absent: by default
   std::optional<std::vector<std::int64_t>>
       compare_fixed_steps;  // key `compare.fixed_steps`; absent: by default

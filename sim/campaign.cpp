@@ -62,10 +62,12 @@ Phase Campaign::phase(const std::string& name) const {
   if (name == "baseline_test") return baseline_phase("test", inputs_.test);
   if (name == "retrain_planned") return retrain_phase(need_plan(), false);
   if (name == "retrain") return retrain_phase(need_plan(), true);
+  if (name == "group") return group_phase(need_plan());
+  if (name == "deliver") return deliver_phase(need_plan());
   throw InputError(
       fmt::format("a Reduce campaign has no phase '{}'; it has pretrain, baseline_decision, characterize, "
                   "calibrate, plan, "
-                  "baseline_test, retrain_planned and retrain",
+                  "baseline_test, retrain_planned, retrain, group and deliver",
                   name));
 }
 

@@ -36,7 +36,8 @@ class Campaign {
   void compare();
 
   // A phase of these steps as the folder's files show it now: "pretrain", "baseline_decision",
-  // "characterize", "calibrate", "plan", "baseline_test", "retrain_planned" (of retrain(false)) or "retrain".
+  // "characterize", "calibrate", "plan", "baseline_test", "retrain_planned" (of retrain(false)), "retrain",
+  // "group" or "deliver".
   // Throws common::InputError for any other name and where files of phases before it are missing.
   Phase phase(const std::string& name) const;
 
@@ -62,6 +63,8 @@ class Campaign {
   Phase calibrate_phase() const;
   Phase plan_phase() const;
   Phase retrain_phase(const reduce::Plan& plan, bool for_comparison) const;
+  Phase group_phase(const reduce::Plan& plan) const;
+  Phase deliver_phase(const reduce::Plan& plan) const;
   Baseline need_baseline(const std::string& set, std::int64_t images) const;
   CharacterizedMap need_characterized(double fault_rate, int repeat) const;
   CharacterizedMap need_calibrated(const std::string& id) const;
@@ -69,6 +72,12 @@ class Campaign {
   reduce::PlanningData planning_data() const;
   reduce::Plan need_plan() const;
   std::vector<Policy> policies(const reduce::PlanningData& data) const;
+  // Marks the chips that share a network.
+  std::vector<reduce::PlannedGroup> make_groups(const reduce::Planner& planner,
+                                                std::vector<reduce::ChipPlan>& chips) const;
+  // By group of the plan.
+  std::vector<GroupJob> group_jobs(const reduce::Plan& plan) const;
+  void run_groups(const reduce::Plan& plan);
   // By chip of the plan; with what the compared policies need.
   std::vector<RetrainJob> jobs(const reduce::Plan& plan, bool for_comparison) const;
   bool retrained(const reduce::ChipPlan& chip, const RetrainJob& job) const;
@@ -81,7 +90,12 @@ class Campaign {
   std::optional<common::Seconds> seconds(const reduce::ChipPlan& chip, const Reached& reached) const;
   void add_costs(CampaignReport& report) const;
   CampaignReport report(const reduce::Plan& plan) const;
+  // What grouped chips reached and took; a group's costs are its first chip's.
+  void add_groups(CampaignReport& report, const reduce::Plan& plan) const;
   void add_policies(CampaignReport& report, const reduce::Plan& plan) const;
+  // The plan as it was carried out, if it is one with groups.
+  void add_grouped_policy(CampaignReport& report, const reduce::Plan& plan,
+                          const std::vector<reduce::Stratum>& cuts) const;
   std::string decided_on() const;
   void say(const std::string& text) const;
 

@@ -81,6 +81,7 @@ void Campaign::plan() {
     plan.chips.push_back(planner.decide(facts));
     plan.chips.back().calibrated = calibrating.contains(id);
   }
+  if (inputs_.config.group) plan.groups = make_groups(planner, plan.chips);
   common::write_file_atomic(folder_.plan(), reduce::plan_yaml(plan));
   say(fmt::format("\n{}", plan_table(plan, colours_)));
 }
@@ -124,11 +125,12 @@ std::vector<RetrainJob> Campaign::jobs(const reduce::Plan& plan, bool for_compar
       else
         amounts.insert(decided.planned_steps);
     };
-    want(chip, plan.policy);
+    // A grouped chip's own amount is of use to a comparison only.
+    if (!chip.group) want(chip, plan.policy);
     for (const Policy& policy : compared) want(policy.planner.decide(chip.facts), policy.planner.policy());
     job.wanted.marks.assign(amounts.begin(), amounts.end());
-    job.deliver = chip.verdict != reduce::Verdict::reject;
-    if (!climbs(plan.policy, chip)) job.planned = chip.planned_steps;
+    job.deliver = chip.verdict != reduce::Verdict::reject && !chip.group;
+    if (!chip.group && !climbs(plan.policy, chip)) job.planned = chip.planned_steps;
     job.repair = chip.verdict != reduce::Verdict::ship;
     all.push_back(std::move(job));
   }
@@ -179,6 +181,7 @@ void Campaign::retrain(bool for_comparison) {
   const reduce::Plan plan = need_plan();
   run_phase([&] { return baseline_phase("test", inputs_.test); }, run_);
   run_phase([&] { return retrain_phase(plan, for_comparison); }, run_);
+  run_groups(plan);
   folder_.remove_all_repaired();  // of chips that were planned and not retrained
   const CampaignReport results = report(plan);
   common::write_file_atomic(folder_.results(), results_csv(results));
@@ -236,7 +239,7 @@ CampaignReport Campaign::report(const reduce::Plan& plan) const {
                                     [](const faults::Fault& fault) { return fault.escape; });
   for (const reduce::ChipPlan& chip : plan.chips) {
     ChipReport entry{chip, std::nullopt, reduce::Outcome::rejected, spent(chip, {})};
-    if (chip.verdict != reduce::Verdict::reject) {
+    if (chip.verdict != reduce::Verdict::reject && !chip.group) {
       const Reached reached = need_reached(chip, plan.policy);
       entry.reached = reached.point;
       entry.outcome = constraint_.judge(reached.point.test);
@@ -244,6 +247,7 @@ CampaignReport Campaign::report(const reduce::Plan& plan) const {
     }
     report.chips.push_back(std::move(entry));
   }
+  add_groups(report, plan);
   if (plan.calibration) {
     report.guarantee = GuaranteeCheck{*plan.calibration};
     for (const ChipReport& chip : report.chips) {
@@ -293,6 +297,7 @@ void Campaign::add_policies(CampaignReport& report, const reduce::Plan& plan) co
     entry.chips = std::move(results);
     report.policies.push_back(std::move(entry));
   }
+  add_grouped_policy(report, plan, cuts);
 }
 
 void Campaign::compare() {

@@ -16,7 +16,7 @@
 #include "common/sha256.h"
 #include "common/text.h"
 #include "sim/scales_file.h"
-#include "workloads/float_forward.h"
+#include "sim/task_result.h"
 #include "workloads/safetensors.h"
 
 namespace kintsugi::sim {
@@ -49,7 +49,6 @@ std::optional<std::vector<Row>> parse_table(const std::string& text, const std::
 constexpr auto kCharacterizedHeader =
     "steps,correct,gained,lost,loss,mapped_fault_rate,pruned_saliency,shared_repair_steps,mapping_steps,"
     "compensation_steps,batch_norm_steps,steps_run";
-constexpr std::string_view kSlots = ".slot_of";
 
 constexpr auto kRetrainedHeader =
     "steps,decision_correct,decision_gained,decision_lost,test_correct,test_gained,test_lost,test_float_"
@@ -70,43 +69,6 @@ std::optional<reduce::Score> score_at(const Row& row, std::size_t column, std::i
     counts[i] = *value;
   }
   return reduce::Score{images, counts[0], counts[1], counts[2]};
-}
-
-// A task's result: a first line says of which campaign it is and what the rest adds up to.
-std::string first_line(const std::string& text, const std::string& campaign) {
-  return fmt::format("# campaign {} content {}\n", campaign, common::sha256(text).substr(0, 16));
-}
-
-void write_result(const std::filesystem::path& file, const std::string& text, const std::string& campaign) {
-  common::write_file_atomic(file, first_line(text, campaign) + text);
-}
-
-// What `parse` makes of a result; nothing, and a warning where there is something, if there is none of this
-// campaign.
-template <class Parse>
-auto read_result(const std::filesystem::path& file, const std::string& campaign, const Parse& parse)
-    -> decltype(parse(std::string())) {
-  std::error_code code;
-  if (!std::filesystem::exists(file, code)) return std::nullopt;
-  const std::string whole = common::read_file(file);
-  const std::size_t end = whole.find('\n');
-  const std::string text = end == std::string::npos ? std::string() : whole.substr(end + 1);
-  if (whole == first_line(text, campaign) + text)
-    if (auto result = parse(text)) return result;
-  const bool foreign = whole.starts_with("# campaign ") && !whole.starts_with("# campaign " + campaign);
-  spdlog::warn("{}: {}; it is made again", file.string(),
-               foreign ? "this is a result of another campaign" : "this result is damaged");
-  return std::nullopt;
-}
-
-constexpr std::array kDelivered{"weights.safetensors", "deployed.safetensors"};
-
-// Lines that say which weights a result goes with.
-std::string deliveries(const std::filesystem::path& chip) {
-  std::string text;
-  for (const char* const name : kDelivered)
-    text += fmt::format("# {} {}\n", name, common::sha256_file(chip / name));
-  return text;
 }
 
 std::string cell(const std::optional<std::int64_t>& value) {
@@ -234,49 +196,6 @@ std::optional<CharacterizedMap> CampaignFolder::read_calibrated(const std::strin
                      [&](const std::string& text) { return parse_characterized(text, images); });
 }
 
-void CampaignFolder::write_repaired(const std::string& id, const workloads::Network& network,
-                                    const RepairedNetwork& repaired) const {
-  workloads::SafeTensors file;
-  for (const auto& [name, tensor] : repaired.parameters) file.tensors[name] = tensor;
-  for (std::size_t s = 0; repaired.placement && s < network.stages.size(); ++s) {
-    const auto& slots = repaired.placement->stages[s].slot_of;
-    if (network.stages[s].on_chip())
-      file.tensors[network.stages[s].name + std::string(kSlots)] =
-          workloads::Tensor<std::int32_t>({std::ssize(slots)}, slots);
-  }
-  workloads::write_safetensors(repaired_task(id), file);
-}
-
-std::optional<RepairedNetwork> CampaignFolder::read_repaired(const std::string& id,
-                                                             const workloads::Network& network) const {
-  const std::filesystem::path path = repaired_task(id);
-  std::error_code code;
-  if (!std::filesystem::exists(path, code)) return std::nullopt;
-  try {
-    RepairedNetwork repaired;
-    repaired.placement = workloads::read_placement(path, network);
-    for (auto& [name, tensor] : workloads::read_safetensors(path).tensors)
-      if (!name.ends_with(kSlots)) repaired.parameters[name] = std::get<workloads::Tensor<float>>(tensor);
-    workloads::check_parameters(
-        repaired.placement ? workloads::placed(network, *repaired.placement) : network, repaired.parameters,
-        path.string());
-    return repaired;
-  } catch (const InputError&) {
-  } catch (const std::bad_variant_access&) {
-  }
-  return std::nullopt;
-}
-
-void CampaignFolder::remove_repaired(const std::string& id) const {
-  std::error_code code;
-  std::filesystem::remove(repaired_task(id), code);
-}
-
-void CampaignFolder::remove_all_repaired() const {
-  std::error_code code;
-  std::filesystem::remove_all(root_ / "tasks" / "repaired", code);
-}
-
 void CampaignFolder::write_before(const reduce::ChipFacts& facts) const {
   using common::format_number;
   std::string text = fmt::format(
@@ -401,14 +320,7 @@ std::optional<std::vector<RetrainedPoint>> CampaignFolder::read_retrained(const 
 }
 
 bool CampaignFolder::delivered(const std::string& id) const {
-  std::error_code code;
-  for (const char* const name : kDelivered)
-    if (!std::filesystem::exists(chip(id) / name, code)) return false;
-  if (common::read_file(retrain_task(id)).ends_with(deliveries(chip(id)))) return true;
-  spdlog::warn(
-      "{}: the weights in this folder are damaged or not those of this campaign; they are made again",
-      chip(id).string());
-  return false;
+  return has_delivered(chip(id), retrain_task(id));
 }
 
 }  // namespace kintsugi::sim

@@ -51,6 +51,15 @@ struct RepairedNetwork {
   std::optional<workloads::Placement> placement;
 };
 
+// The network that a group's chips have, and what it took.
+struct GroupNetwork {
+  RepairedNetwork network;
+  std::vector<std::int64_t> tried;  // amounts, the last one is the network's
+  std::int64_t checks = 0;          // accuracies on decision images, beside those of its chips
+  reduce::RepairSteps repair_steps;
+  std::string sha256;  // of the network's file
+};
+
 // What the original weights do without faults.
 struct Baseline {
   reduce::Correct int8;
@@ -87,6 +96,11 @@ class CampaignFolder {
   }
   std::filesystem::path before_task(const std::string& id) const { return task("before", id + ".csv"); }
   std::filesystem::path retrain_task(const std::string& id) const { return task("retrain", id + ".csv"); }
+  std::filesystem::path group_task(const std::string& group) const { return task("group", group + ".csv"); }
+  std::filesystem::path group_network(const std::string& group) const {
+    return task("group", group + ".safetensors");
+  }
+  std::filesystem::path deliver_task(const std::string& id) const { return task("deliver", id + ".csv"); }
 
   void write_scales(const workloads::ActivationScales& scales) const;
   workloads::ActivationScales read_scales() const;
@@ -131,6 +145,19 @@ class CampaignFolder {
                                                             std::int64_t test_images) const;
   // True if the chip's weights are there and are those that its result was written with.
   bool delivered(const std::string& id) const;
+
+  // `job` tells one plan's group from another's of the same name; reading wants the same. `sha256` is read
+  // only.
+  void write_group(const std::string& group, const std::string& job, const workloads::Network& network,
+                   const GroupNetwork& result) const;
+  std::optional<GroupNetwork> read_group(const std::string& group, const std::string& job,
+                                         const workloads::Network& network) const;
+  // What a chip with its group's network reached; its weights are written.
+  void write_delivered(const std::string& id, const RetrainedPoint& point,
+                       const std::string& network_sha256) const;
+  // Nothing if its weights are not there or not made from that network.
+  std::optional<RetrainedPoint> read_delivered(const std::string& id, const std::string& network_sha256,
+                                               std::int64_t decision_images, std::int64_t test_images) const;
 
  private:
   std::filesystem::path task(const std::string& kind, const std::string& name) const {

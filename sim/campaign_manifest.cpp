@@ -108,6 +108,7 @@ std::vector<ManifestEntry> manifest_of(const CampaignInputs& inputs) {
   if (config.characterize.maps == configs::CharacterizationMaps::like_chips)
     entries.push_back({"characterize.maps", "like_chips"});
   add_planning(entries, config);
+  if (config.group) entries.push_back({"group.max_chips", fmt::format("{}", config.group->max_chips)});
   if (!config.accuracy_check) entries.push_back({"plan.accuracy_check", "false"});
   return entries;
 }

@@ -29,9 +29,10 @@ std::vector<std::string> CampaignRecord::phases() const {
   const std::vector<std::string> characterize{"pretrain", "baseline_decision", "characterize", "calibrate"};
   if (step == "characterize") return characterize;
   if (step == "plan") return {"plan"};
-  if (step == "retrain") return {"baseline_test", "retrain_planned"};
-  if (step == "compare") return {"baseline_test", "retrain"};
-  return {"pretrain", "baseline_decision", "characterize", "calibrate", "plan", "baseline_test", "retrain"};
+  if (step == "retrain") return {"baseline_test", "retrain_planned", "group", "deliver"};
+  if (step == "compare") return {"baseline_test", "retrain", "group", "deliver"};
+  return {"pretrain",      "baseline_decision", "characterize", "calibrate", "plan",
+          "baseline_test", "retrain",           "group",        "deliver"};
 }
 
 CampaignRecord record_of(CampaignKind kind, const std::string& step, const std::string& campaign,

@@ -86,6 +86,14 @@ std::string dropped_yaml(const CampaignReport& report) {
       chips > rejected ? format_number(most) : "none");
 }
 
+std::string groups_yaml(const std::optional<GroupsReport>& groups) {
+  if (!groups) return "";
+  return fmt::format(
+      "  # Chips that share a network; saving: by the plan, in steps, repair and checks counted.\n"
+      "  groups: {{groups: {}, chips: {}, planned_alone: {}, planned_steps: {}, saving: {:.1f}}}\n",
+      groups->groups, groups->chips, groups->planned_alone, groups->planned_steps, groups->saving);
+}
+
 std::string dropped_cells(const reduce::ChipPlan& plan) {
   const auto& dropped = plan.facts.dropped;
   if (!dropped || plan.verdict == reduce::Verdict::ship) return ",0,0,0,1";
@@ -116,6 +124,7 @@ std::string results_csv(const CampaignReport& report) {
       "test_accuracy_float,test_accuracy_fault_free,test_accuracy,test_change,test_change_low,test_change_"
       "high,"
       "outcome,mapping_steps,compensation_steps,batch_norm_steps,check_steps,arithmetic_steps" +
+      std::string(report.groups ? ",group" : "") +
       std::string(report.drops ? ",dropped_columns,dropped_rows,dropped_channels,cycle_factor" : "") +
       leak_column(report.decided_on, true) + "\n";
   for (const ChipReport& chip : report.chips) {
@@ -137,10 +146,11 @@ std::string results_csv(const CampaignReport& report) {
       text += "0,,,,,,,,";
     }
     const Arithmetic& spent = chip.spent;
-    text += fmt::format("{},{:.2f},{:.2f},{:.2f},{:.2f},{:.2f}{}{}\n", reduce::to_string(chip.outcome),
-                        spent.repair.mapping, spent.repair.compensation, spent.repair.batch_norm,
-                        spent.checks, spent.total(), report.drops ? dropped_cells(chip.plan) : "",
-                        leak_column(report.decided_on, false));
+    text +=
+        fmt::format("{},{:.2f},{:.2f},{:.2f},{:.2f},{:.2f}{}{}{}\n", reduce::to_string(chip.outcome),
+                    spent.repair.mapping, spent.repair.compensation, spent.repair.batch_norm, spent.checks,
+                    spent.total(), report.groups ? "," + common::csv_cell(chip.plan.group.value_or("")) : "",
+                    report.drops ? dropped_cells(chip.plan) : "", leak_column(report.decided_on, false));
   }
   return text;
 }
@@ -204,6 +214,7 @@ std::string summary_yaml(const CampaignReport& report) {
     assumed += chip.plan.facts.assumed_maskable;
     live += chip.plan.facts.live_faults;
   }
+  if (report.groups) planned += report.groups->planned_steps - report.groups->planned_alone;
   std::string text = fmt::format(
       "summary:\n"
       "  chip: {}\n  network: {}\n  dataset: {}\n  constraint: {}\n"
@@ -245,6 +256,7 @@ std::string summary_yaml(const CampaignReport& report) {
       arithmetic_yaml(spent), report.steps_per_epoch, assumed, faulty, live,
       report.escapes == 0 ? std::string("\"assumed 100 %\"")
                           : fmt::format("\"{} faults escaped the test\"", report.escapes));
+  text += groups_yaml(report.groups);
   text += dropped_yaml(report);
   text += guarantee_yaml(report.guarantee);
   if (!report.policies.empty()) text += "  compare:\n";

@@ -39,6 +39,15 @@ struct GuaranteeCheck {
   std::int64_t met = 0;    // the constraint, on the decision images, after what was planned
 };
 
+// Groups of the plan, together.
+struct GroupsReport {
+  std::int64_t groups = 0;
+  std::int64_t chips = 0;          // in groups
+  std::int64_t planned_alone = 0;  // steps planned for these chips by themselves …
+  std::int64_t planned_steps = 0;  // … and for the groups
+  double saving = 0;               // by the plan, repair and checks counted
+};
+
 // One policy: over all chips, by stratum, and chip by chip.
 struct PolicyReport {
   reduce::PolicyLine all;
@@ -66,6 +75,7 @@ struct CampaignReport {
   bool like_chips = false;   // characterised on maps with such faults as the chips have
   bool drops = false;        // the campaign keeps away from faults that no bypass hides
   std::optional<GuaranteeCheck> guarantee;
+  std::optional<GroupsReport> groups;  // absent: grouping was not asked for
   std::vector<ChipReport> chips;
   std::vector<PolicyReport> policies;  // empty before `compare`
 };

@@ -78,7 +78,8 @@ int campaign_status(const std::vector<std::string>& arguments) {
   for (const char* header : {"done", "missing", "working", "last result", "time left"}) table.column(header);
   for (const std::string& name : record.phases()) {
     const auto status = read_status(folder, name);
-    if (!status && name == "calibrate") continue;  // few campaigns have it
+    // Few campaigns have these.
+    if (!status && (name == "calibrate" || name == "group" || name == "deliver")) continue;
     json["phases"].push_back(json_of(name, status));
     if (!status) {
       table.row({{name}, {"not begun"}, {}, {}, {}, {}});

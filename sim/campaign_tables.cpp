@@ -92,6 +92,25 @@ std::string plan_title(const reduce::Plan& plan) {
                      plan.accuracy_check ? "" : "  (from fault maps alone: no chip's accuracy was measured)");
 }
 
+// What grouping comes to.
+std::string groups_text(const reduce::Plan& plan) {
+  if (!plan.groups) return "";
+  if (plan.groups->empty()) return "\nGroups: none would cost less than its chips one by one.\n";
+  std::int64_t steps = 0, alone = 0, chips = 0;
+  double saving = 0;
+  for (const reduce::PlannedGroup& group : *plan.groups) {
+    steps += group.planned_steps;
+    saving += group.saving;
+  }
+  for (const reduce::ChipPlan& chip : plan.chips) {
+    chips += chip.group ? 1 : 0;
+    alone += chip.group ? chip.planned_steps : 0;
+  }
+  return fmt::format(
+      "\nGroups: {} chips share {} network{}, {} steps instead of {}; with repairs and checks {:.0f} less.\n",
+      chips, plan.groups->size(), plan.groups->size() == 1 ? "" : "s", steps, alone, saving);
+}
+
 // Of a lot too large for a line a chip.
 std::string short_plan_table(const reduce::Plan& plan, bool colours) {
   TextTable table;
@@ -111,7 +130,7 @@ std::string short_plan_table(const reduce::Plan& plan, bool colours) {
                {fmt::format("{}", steps)}});
   }
   return plan_title(plan) + table.render(colours) +
-         fmt::format("\n{} chips; each has its lines in plan.yaml.\n", plan.chips.size());
+         fmt::format("\n{} chips; each has its lines in plan.yaml.\n", plan.chips.size()) + groups_text(plan);
 }
 
 }  // namespace
@@ -151,6 +170,8 @@ std::string plan_table(const reduce::Plan& plan, bool colours) {
   table.column("plan", Align::left);
   table.column("steps");
   table.column("epochs");
+  const bool groups = plan.groups && !plan.groups->empty();
+  if (groups) table.column("group", Align::left);
   for (const reduce::ChipPlan& chip : plan.chips) {
     std::vector<TableCell> row{
         {chip.facts.id}, {fmt::format("{}", chip.facts.faulty_pes)}, {rate_bare(chip.facts.fault_rate)}};
@@ -159,9 +180,10 @@ std::string plan_table(const reduce::Plan& plan, bool colours) {
     row.push_back({reduce::to_string(chip.verdict), tone_of(chip.verdict)});
     row.push_back({fmt::format("{}", chip.planned_steps)});
     row.push_back({fmt::format("{:.2f}", chip.planned_epochs)});
+    if (groups) row.push_back({chip.group.value_or("")});
     table.row(row);
   }
-  return plan_title(plan) + table.render(colours);
+  return plan_title(plan) + table.render(colours) + groups_text(plan);
 }
 
 std::string chips_table(const CampaignReport& report, bool colours) {
@@ -182,7 +204,7 @@ std::string chips_table(const CampaignReport& report, bool colours) {
     table.row({{facts.id},
                {rate_bare(facts.fault_rate)},
                {accuracy_text(facts.before)},
-               {reduce::to_string(chip.plan.verdict), tone_of(chip.plan.verdict)},
+               {chip.plan.group.value_or(reduce::to_string(chip.plan.verdict)), tone_of(chip.plan.verdict)},
                {fmt::format("{}", chip.plan.planned_steps)},
                {fmt::format("{}", chip.spent.retraining)},
                {kept ? bare_percent(chip.reached->decision.accuracy()) : "-"},
@@ -204,6 +226,8 @@ std::string chips_table(const CampaignReport& report, bool colours) {
       share(report.decision_float, report.decision_images),
       share(report.decision_int8, report.decision_images), share(report.test_float, report.test_images),
       share(report.test_int8, report.test_images));
+  if (report.groups && report.groups->groups > 0)
+    text += "Chips of a group have one network; what it took stands with the first of them.\n";
   std::int64_t assumed = 0, faulty = 0, live = 0, chips_with_live = 0;
   for (const ChipReport& chip : report.chips) {
     assumed += chip.plan.facts.assumed_maskable;

@@ -27,6 +27,14 @@ struct RetrainJob {
   bool repair = false;                  // first, as the campaign says
 };
 
+// One network for several chips.
+struct GroupJob {
+  std::string id;
+  std::vector<std::size_t> chips;  // indices in the lot
+  reduce::Wanted wanted;           // one amount, or one ladder
+  std::string tag;                 // all that its network depends on beside the campaign
+};
+
 // Decision scores of a chip's points, of those too that are added later. `points` must outlive it.
 reduce::ScoreAt decision_scores(const std::vector<RetrainedPoint>& points);
 
@@ -43,6 +51,10 @@ class CampaignWorker {
   // A chip that calibrates: as characterize(), for its own map.
   void calibrate(const faults::FaultMap& map, const ReportSteps& progress);
   void retrain(const faults::FaultMap& map, const RetrainJob& job, const ReportSteps& progress);
+  // Repairs and retrains on a chip that bypasses what any of the group's does.
+  void retrain_group(const GroupJob& job, const ReportSteps& progress);
+  // Puts that network on one of its chips, with the chip's own faults and bypass, and measures it there.
+  void deliver(const faults::FaultMap& map, const GroupJob& job);
 
  private:
   // Baselines are read when first needed: those of the test set exist for retraining only.

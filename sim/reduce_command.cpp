@@ -26,7 +26,8 @@ std::string about_of(const std::string& step) {
            "chips and records how much retraining each fault rate needs.";
   if (step == "plan")
     return "Step 2 of Reduce: chooses for each chip of the lot, from its own fault map, to ship, retrain\n"
-           "(and how much) or reject it. Writes plan.yaml.";
+           "(and how much) or reject it; with 'group' in the campaign, also which chips share a network.\n"
+           "Writes plan.yaml.";
   if (step == "retrain")
     return "Step 3 of Reduce: retrains each chip as plan.yaml says, with the chip in the forward pass, and\n"
            "reports what it reached.";

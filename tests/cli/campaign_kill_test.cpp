@@ -3,12 +3,14 @@
 //
 // KINTSUGI_KILLS=300 kills more often, KINTSUGI_KILL_SEED=7 at other moments.
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
 
 #include "common/random.h"
+#include "tests/cli/tiny_groups.h"
 #include "tests/cli/tiny_reduce.h"
 
 namespace kintsugi {
@@ -41,10 +43,10 @@ class CampaignKill : public test::TinyReduce {
       for (const pid_t worker : workers) ::kill(worker, SIGKILL);
     return ::kill(coordinator, SIGKILL) == 0;
   }
+  void kill_often(std::uint64_t kills);
 };
 
-TEST_F(CampaignKill, EndsWithTheSameBytesWheneverAndWhateverIsKilled) {
-  const std::uint64_t kills = number_from("KINTSUGI_KILLS", 30);
+void CampaignKill::kill_often(std::uint64_t kills) {
   const std::uint64_t seed = number_from("KINTSUGI_KILL_SEED", 1);
   std::cout << fmt::format("{} kills, seed {}\n", kills, seed);
   const auto began = Clock::now();
@@ -84,6 +86,17 @@ TEST_F(CampaignKill, EndsWithTheSameBytesWheneverAndWhateverIsKilled) {
   }
   std::cout << fmt::format("{} kills in {} campaigns, {} of them while there was a checkpoint\n", killed,
                            campaigns, with_checkpoint);
+}
+
+TEST_F(CampaignKill, EndsWithTheSameBytesWheneverAndWhateverIsKilled) {
+  kill_often(number_from("KINTSUGI_KILLS", 30));
+}
+
+TEST_F(CampaignKill, EndsWithTheSameBytesIfChipsShareNetworks) {
+  write("lot.csv", test::lot_of_families());
+  write("campaign.yaml", std::string(test::kGroupedCampaign));
+  kill_often(number_from("KINTSUGI_KILLS", 12));
+  EXPECT_THAT(text("undisturbed/plan.yaml"), testing::HasSubstr("id: group-0002"));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "tests/cli/program.h"
+#include "tests/cli/tiny_groups.h"
 #include "tests/support/run_shell.h"
 #include "tests/support/tiny_campaign.h"
 
@@ -97,6 +98,17 @@ TEST_F(SlurmExecutor, GivesTheLocalBytesThoughJobsAreLost) {
               testing::MatchesRegex("# job kintsugi-[0-9a-f]+ phase characterize\n"
                                     "rate_0.1_repeat_0\nrate_0.1_repeat_1\nrate_0.4_repeat_0\n"));
   EXPECT_THAT(file("b/slurm/plan/1.sh"), HasSubstr("\nexport KINTSUGI_WORD='it'\\''s'\n"));
+}
+
+TEST_F(SlurmExecutor, GroupsAreJobsToo) {
+  write("lot.csv", test::lot_of_families());
+  write("campaign.yaml", test::kGroupedCampaign);
+  ASSERT_EQ(all("a", "{name: local, workers: 2}").status, 0);
+  const test::Outcome outcome = all("b", "{name: slurm, poll_seconds: 0.1, tasks_per_job: 2}");
+  ASSERT_EQ(outcome.status, 0) << outcome.text;
+  test::expect_same_campaigns(folder_ / "a", folder_ / "b");
+  EXPECT_THAT(file("b/slurm/group/1.tasks"), HasSubstr("\ngroup-0001 group-0002"));
+  EXPECT_THAT(file("b/slurm/deliver/1.tasks"), HasSubstr("\nA1 A2\n"));
 }
 
 TEST_F(SlurmExecutor, SeveralTasksAJob) {
