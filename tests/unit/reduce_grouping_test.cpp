@@ -167,7 +167,9 @@ TEST(Grouping, IsNotFarFromTheBestOfAllWays) {
     const double least = least_total(lot, curve);
     EXPECT_GE(total, least - 1e-9) << seed;
     EXPECT_LE(total, alone) << seed;
-    if (lot.size() == 2) EXPECT_NEAR(total, alone - least >= 1 ? least : alone, 1e-9) << seed;
+    if (lot.size() == 2) {
+      EXPECT_NEAR(total, alone - least >= 1 ? least : alone, 1e-9) << seed;
+    }
     saved += alone - total;
     could += alone - least;
   }
