@@ -372,6 +372,12 @@ CampaignConfig read_campaign(const std::filesystem::path& file, const Overrides&
           "accuracy_check",
           "'policy.predictor' needs every chip to be measured; remove 'accuracy_check: false', or plan by "
           "'predictor: fault_rate'");
+    config.check_before_repair = plan->boolean("check_before_repair", config.check_before_repair);
+    if (!config.check_before_repair && !config.repair.any())
+      plan->error("check_before_repair",
+                  "this campaign repairs nothing, so there is no other accuracy to plan from; remove "
+                  "'check_before_repair: false', or add 'repair', or plan from fault maps alone with "
+                  "'accuracy_check: false'");
   }
   if (auto group = campaign.optional_section("group")) config.group = read_group(*group, config.policy);
   if (auto compare = campaign.optional_section("compare")) read_compare(*compare, config);

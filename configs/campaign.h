@@ -144,6 +144,9 @@ struct CampaignConfig {
   PolicyConfig policy;
   // Key `plan.accuracy_check`: measure each chip before planning it; false: plan from its fault map alone.
   bool accuracy_check = true;
+  // Key `plan.check_before_repair`: measure a chip before its repair too, so that one which needs none is
+  // shipped.
+  bool check_before_repair = true;
   std::optional<GroupConfig> group;      // key `group`; absent: every chip has a network of its own
   std::optional<int> calibration_chips;  // key `calibrate.chips`, for policy quantile
   std::optional<std::vector<PolicyName>> compare_policies;  // key `compare.policies`; absent: by default

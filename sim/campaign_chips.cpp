@@ -64,6 +64,7 @@ void Campaign::plan() {
   plan.steps_per_epoch = inputs_.steps_per_epoch();
   plan.baseline = {images, reduce::count(baseline.int8), 0, 0};
   plan.accuracy_check = inputs_.config.accuracy_check;
+  plan.check_before_repair = inputs_.config.check_before_repair;
   std::set<std::string> calibrating;
   if (plan.calibration && inputs_.calibrates_on_lot)
     for (const faults::FaultMap& map : inputs_.calibration) calibrating.insert(map.chip);

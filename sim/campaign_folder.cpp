@@ -199,11 +199,11 @@ std::optional<CharacterizedMap> CampaignFolder::read_calibrated(const std::strin
 void CampaignFolder::write_before(const reduce::ChipFacts& facts) const {
   using common::format_number;
   std::string text = fmt::format(
-      "quantity,value\nfaulty_pes,{}\nfault_rate,{}\nassumed_maskable,{}\nlive_faults,{}\ncorrect,{}\ngained,"
-      "{}\n"
-      "lost,{}\n",
-      facts.faulty_pes, common::format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults,
-      facts.before->correct, facts.before->gained, facts.before->lost);
+      "quantity,value\nfaulty_pes,{}\nfault_rate,{}\nassumed_maskable,{}\nlive_faults,{}\n", facts.faulty_pes,
+      common::format_number(facts.fault_rate), facts.assumed_maskable, facts.live_faults);
+  if (facts.before)
+    text += fmt::format("correct,{}\ngained,{}\nlost,{}\n", facts.before->correct, facts.before->gained,
+                        facts.before->lost);
   if (facts.repaired)
     text += fmt::format(
         "repaired_correct,{}\nrepaired_gained,{}\nrepaired_lost,{}\nmapping_steps,{}\ncompensation_steps,{}\n"
@@ -253,23 +253,24 @@ std::optional<reduce::ChipFacts> CampaignFolder::parse_before(const std::string&
     else
       values[name] = *value;
   }
-  for (const char* name :
-       {"faulty_pes", "fault_rate", "assumed_maskable", "live_faults", "correct", "gained", "lost"})
+  for (const char* name : {"faulty_pes", "fault_rate", "assumed_maskable", "live_faults"})
     if (!values.contains(name)) return std::nullopt;
   const auto whole = [&](const char* name) { return static_cast<std::int64_t>(values[name]); };
   facts.faulty_pes = whole("faulty_pes");
   facts.fault_rate = values["fault_rate"];
   facts.assumed_maskable = whole("assumed_maskable");
   facts.live_faults = whole("live_faults");
-  facts.before = reduce::Score{images, whole("correct"), whole("gained"), whole("lost")};
   const auto all = [&](std::initializer_list<const char*> names) {
     return std::all_of(names.begin(), names.end(), [&](const char* name) { return values.contains(name); });
   };
+  if (all({"correct", "gained", "lost"}))
+    facts.before = reduce::Score{images, whole("correct"), whole("gained"), whole("lost")};
   if (all({"repaired_correct", "repaired_gained", "repaired_lost", "mapping_steps", "compensation_steps",
            "batch_norm_steps"})) {
     facts.repair_steps = {values["mapping_steps"], values["compensation_steps"], values["batch_norm_steps"]};
     facts.repaired = {images, whole("repaired_correct"), whole("repaired_gained"), whole("repaired_lost")};
   }
+  if (!facts.before && !facts.repaired) return std::nullopt;
   if (problem && all({"dropped_columns", "dropped_rows", "dropped_channels", "cycle_factor"}))
     facts.dropped = training::repair::Dropped{whole("dropped_columns"), whole("dropped_rows"),
                                               whole("dropped_channels"), values["cycle_factor"], *problem};

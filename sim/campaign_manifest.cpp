@@ -110,6 +110,7 @@ std::vector<ManifestEntry> manifest_of(const CampaignInputs& inputs) {
   add_planning(entries, config);
   if (config.group) entries.push_back({"group.max_chips", fmt::format("{}", config.group->max_chips)});
   if (!config.accuracy_check) entries.push_back({"plan.accuracy_check", "false"});
+  if (!config.check_before_repair) entries.push_back({"plan.check_before_repair", "false"});
   return entries;
 }
 

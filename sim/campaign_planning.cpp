@@ -162,7 +162,7 @@ Arithmetic Campaign::spent(const reduce::ChipPlan& chip, const std::vector<std::
   const double check = reduce::forward_steps(inputs_.decision.size(), inputs_.config.retrain.batch);
   Arithmetic result;
   result.repair = chip.facts.repair_steps;
-  result.checks = check * (chip.facts.repaired ? 2 : 1);
+  result.checks = check * ((chip.facts.before ? 1 : 0) + (chip.facts.repaired ? 1 : 0));
   if (chip.verdict != reduce::Verdict::retrain) return result;  // nothing new to check
   result.checks += check * static_cast<double>(tried.size());
   result.retraining = reduce::steps_spent(tried, inputs_.config.retrain.schedule.kind);

@@ -162,7 +162,8 @@ std::string plan_table(const reduce::Plan& plan, bool colours) {
   table.column("chip", Align::left);
   table.column("faulty\nPEs");
   table.column("fault\nrate %");
-  if (plan.accuracy_check) table.column("before\n%");
+  const bool before = plan.accuracy_check && plan.check_before_repair;
+  if (before) table.column("before\n%");
   const bool repairs = std::any_of(plan.chips.begin(), plan.chips.end(), [](const reduce::ChipPlan& chip) {
     return chip.facts.repaired.has_value();
   });
@@ -175,7 +176,7 @@ std::string plan_table(const reduce::Plan& plan, bool colours) {
   for (const reduce::ChipPlan& chip : plan.chips) {
     std::vector<TableCell> row{
         {chip.facts.id}, {fmt::format("{}", chip.facts.faulty_pes)}, {rate_bare(chip.facts.fault_rate)}};
-    if (plan.accuracy_check) row.push_back({accuracy_text(chip.facts.before)});
+    if (before) row.push_back({accuracy_text(chip.facts.before)});
     if (repairs) row.push_back({accuracy_text(chip.facts.repaired)});
     row.push_back({reduce::to_string(chip.verdict), tone_of(chip.verdict)});
     row.push_back({fmt::format("{}", chip.planned_steps)});
@@ -190,7 +191,10 @@ std::string chips_table(const CampaignReport& report, bool colours) {
   TextTable table;
   table.column("chip", Align::left);
   table.column("fault\nrate %");
-  table.column("before\n%");
+  const bool before = std::any_of(report.chips.begin(), report.chips.end(), [](const ChipReport& chip) {
+    return chip.plan.facts.before || !chip.plan.facts.repaired;
+  });
+  table.column(before ? "before\n%" : "repaired\n%");
   table.column("plan", Align::left);
   table.column("planned\nsteps");
   table.column("spent\nsteps");
@@ -203,7 +207,7 @@ std::string chips_table(const CampaignReport& report, bool colours) {
     const bool kept = chip.reached.has_value();
     table.row({{facts.id},
                {rate_bare(facts.fault_rate)},
-               {accuracy_text(facts.before)},
+               {accuracy_text(before ? facts.before : facts.repaired)},
                {chip.plan.group.value_or(reduce::to_string(chip.plan.verdict)), tone_of(chip.plan.verdict)},
                {fmt::format("{}", chip.plan.planned_steps)},
                {fmt::format("{}", chip.spent.retraining)},

@@ -204,7 +204,7 @@ void CampaignWorker::before(const faults::FaultMap& map) {
   reduce::ChipFacts facts = facts_of_map(inputs_, map, faults);
   StageTimes times;
   double loss = 0;
-  facts.before = check(weights_, times, &loss);
+  if (inputs_.config.check_before_repair) facts.before = check(weights_, times, &loss);
   if (inputs_.config.repair.any()) {
     const workloads::Parameters parameters = repaired(times);
     facts.repaired = check(parameters, times, &loss);

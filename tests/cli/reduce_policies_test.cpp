@@ -130,6 +130,36 @@ TEST_F(ReducePolicies, CountsEveryStageOfAChip) {
   EXPECT_THAT(text("a/compare.svg"), HasSubstr("fixed 15: "));
 }
 
+// The same repairs, and a check a chip less.
+TEST_F(ReducePolicies, ChipsMayBeMeasuredAfterRepairOnly) {
+  const std::string repairs =
+      std::string(kCampaign) + "  repair: {mapping: {saliency: output}, compensation: {images: 200}}\n";
+  common::write_file_atomic(folder_ / "campaign.yaml", repairs);
+  all("both");
+  common::write_file_atomic(folder_ / "campaign.yaml", repairs + "  plan: {check_before_repair: false}\n");
+  all("after");
+  EXPECT_THAT(text("after/plan.yaml"),
+              HasSubstr("\n  check_before_repair: false  # chips were measured after"));
+  EXPECT_THAT(text("after/plan.yaml"), Not(HasSubstr("accuracy_before")));
+  EXPECT_THAT(text("after/plan.yaml"), Not(HasSubstr("plan: ship\n")));
+  const Table both = table("both/results.csv"), after = table("after/results.csv");
+  int compared = 0;
+  for (std::size_t i = 0; i < both.size(); ++i) {
+    EXPECT_EQ(after[i].at("accuracy_before"), "");
+    if (both[i].at("plan") == "ship") continue;
+    ++compared;
+    EXPECT_EQ(after[i].at("plan"), both[i].at("plan"));
+    EXPECT_EQ(after[i].at("test_accuracy"), both[i].at("test_accuracy"));
+    EXPECT_NEAR(number(after[i].at("check_steps")), number(both[i].at("check_steps")) - kCheck, 1e-9);
+  }
+  EXPECT_GT(compared, 3);
+  const test::Outcome table_of_chips =
+      test::run_shell("cd '" + folder_.path().string() +
+                      "' && '" KINTSUGI_BINARY "' reduce plan --campaign campaign.yaml --out after");
+  EXPECT_THAT(table_of_chips.text, Not(HasSubstr("rate %  before")));
+  EXPECT_THAT(table_of_chips.text, HasSubstr("rate %  repaired"));
+}
+
 TEST_F(ReducePolicies, ARepairIsDoneOnce) {
   common::write_file_atomic(
       folder_ / "campaign.yaml",

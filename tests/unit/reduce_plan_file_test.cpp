@@ -200,6 +200,21 @@ TEST_F(PlanFile, RefusesGroupsThatDoNotFitTheirChips) {
               HasSubstr("chip '007' has faults that no bypass hides"));
 }
 
+TEST_F(PlanFile, ReadsBackAPlanOfChipsMeasuredAfterRepairOnly) {
+  Plan plan = example();
+  plan.check_before_repair = false;
+  plan.chips.erase(plan.chips.begin() + 1);
+  for (ChipPlan& chip : plan.chips) {
+    chip.facts.before.reset();
+    chip.facts.repaired = Score{plan.baseline.images, 90, 1, 2};
+  }
+  const std::string text = plan_yaml(plan);
+  const Plan back = read_plan(write(text));
+  EXPECT_EQ(plan_yaml(back), text);
+  EXPECT_FALSE(back.check_before_repair);
+  EXPECT_EQ(back.chips[0].facts.repaired, plan.chips[0].facts.repaired);
+}
+
 TEST_F(PlanFile, RefusesStepsThatDoNotFitTheVerdict) {
   Plan plan = example();
   plan.chips[0].verdict = Verdict::ship;

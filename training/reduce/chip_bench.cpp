@@ -179,7 +179,8 @@ workloads::Parameters ChipBench::repair(const workloads::Parameters& original,
   if (config.mapping) {
     watch = {};
     const auto map = [&] {
-      repair::MappingOptions options{config.mapping->spare_columns, 4};
+      repair::MappingOptions options;
+      options.spare_columns = config.mapping->spare_columns;
       if (avoided_) options.drop = repair::DropOptions{*avoided_, config.drop->max_cycle_factor};
       return repair::map_around_faults(*inputs_.network, shared_repair_->saliency, faults_, *inputs_.chip,
                                        options);

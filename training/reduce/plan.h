@@ -95,7 +95,8 @@ struct Plan {
   std::string decided_on;  // "decision" or "test" (leak_as_published)
   configs::ConstraintConfig constraint;
   configs::PolicyConfig policy;
-  bool accuracy_check = true;  // false: no chip was measured before it was planned
+  bool accuracy_check = true;       // false: no chip was measured before it was planned
+  bool check_before_repair = true;  // false: chips were measured after repair only
   std::int64_t steps_per_epoch = 1;
   std::optional<Calibration> calibration;  // of policy quantile
   Score baseline;                          // original weights, fault-free chip; gained and lost are 0

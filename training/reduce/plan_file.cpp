@@ -166,7 +166,7 @@ std::string chip_yaml(const ChipPlan& plan) {
       plan.group ? fmt::format("      group: {}\n", yaml_scalar(*plan.group)) : "", yaml_scalar(plan.reason));
 }
 
-ChipPlan read_chip_plan(configs::Section section, std::int64_t images, bool measured) {
+ChipPlan read_chip_plan(configs::Section section, const Plan& plan_of) {
   ChipPlan plan;
   ChipFacts& facts = plan.facts;
   facts.id = section.text("id");
@@ -179,11 +179,12 @@ ChipPlan read_chip_plan(configs::Section section, std::int64_t images, bool meas
   configs::Section rates = section.section("mapped_fault_rate");
   for (const std::string& layer : rates.keys())
     facts.mapped_fault_rate.emplace_back(layer, rates.real(layer, 0, 1));
+  const std::int64_t images = plan_of.baseline.images;
   const auto score = [images](configs::Section counts) {
     return Score{images, counts.integer("correct", 0, images), counts.integer("gained", 0, images),
                  counts.integer("lost", 0, images)};
   };
-  if (measured) {
+  if (plan_of.accuracy_check && plan_of.check_before_repair) {
     section.real("accuracy_before", 0, 1);  // for people; `before` has the counts
     section.real("accuracy_change", -1, 1);
     facts.before = score(section.section("before"));
@@ -247,7 +248,7 @@ std::string plan_yaml(const Plan& plan) {
       "  decided_on: {}\n"
       "  constraint: {}\n"
       "  policy: {}\n"
-      "{}{}"
+      "{}{}{}"
       "  steps_per_epoch: {}\n"
       "  baseline: {{images: {}, correct: {}, accuracy: {}}}\n"
       "{}"
@@ -255,6 +256,8 @@ std::string plan_yaml(const Plan& plan) {
       yaml_scalar(plan.network), plan.weights_sha256, yaml_scalar(plan.dataset), plan.decided_on,
       constraint_yaml(plan.constraint), policy_yaml(plan.policy), calibration_yaml(plan.calibration),
       plan.accuracy_check ? "" : "  accuracy_check: false  # no chip was measured before it was planned\n",
+      plan.check_before_repair ? ""
+                               : "  check_before_repair: false  # chips were measured after repair only\n",
       plan.steps_per_epoch, plan.baseline.images, plan.baseline.correct,
       format_number(plan.baseline.accuracy()), groups_yaml(plan), plan.chips.empty() ? " []" : "");
   for (const ChipPlan& chip : plan.chips) text += chip_yaml(chip);
@@ -278,6 +281,7 @@ Plan read_plan(const std::filesystem::path& file) {
   plan.policy = read_policy(root.section("policy"));
   if (auto guarantee = root.optional_section("guarantee")) plan.calibration = read_calibration(*guarantee);
   plan.accuracy_check = root.boolean("accuracy_check", true);
+  plan.check_before_repair = root.boolean("check_before_repair", true);
   plan.steps_per_epoch = root.integer("steps_per_epoch", 1, kAny);
   configs::Section baseline = root.section("baseline");
   plan.baseline.images = baseline.integer("images", 1, kAny);
@@ -285,7 +289,7 @@ Plan read_plan(const std::filesystem::path& file) {
   baseline.real("accuracy", 0, 1);
   std::set<std::string> ids;
   for (configs::Section& chip : root.sections("chips")) {
-    plan.chips.push_back(read_chip_plan(chip, plan.baseline.images, plan.accuracy_check));
+    plan.chips.push_back(read_chip_plan(chip, plan));
     if (!ids.insert(plan.chips.back().facts.id).second)
       chip.error("id", fmt::format("chip '{}' stands in the plan twice", plan.chips.back().facts.id));
   }

@@ -47,7 +47,7 @@ struct DropOptions {
 
 struct MappingOptions {
   bool spare_columns = true;
-  int sweeps = 4;  // at most, over all groups
+  int sweeps = 2;  // at most, over all groups
   std::optional<DropOptions> drop = std::nullopt;
 };
 
