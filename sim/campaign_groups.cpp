@@ -66,7 +66,8 @@ std::vector<reduce::PlannedGroup> Campaign::make_groups(const reduce::Planner& p
     if (chip.verdict != reduce::Verdict::retrain || chip.facts.live_faults > 0 || chip.facts.dropped)
       continue;
     // A chip that was measured is repaired already.
-    const double repairs = chip.facts.before ? 0 : repair.at(chip.facts.fault_rate);
+    const bool measured = chip.facts.before || chip.facts.repaired;
+    const double repairs = measured ? 0 : repair.at(chip.facts.fault_rate);
     candidates.push_back({reduce::packed_bits(compile_for(inputs_, inputs_.chips[i]).bypass),
                           chip.planned_steps, static_cast<double>(chip.planned_steps) + repairs});
     of.push_back(i);
