@@ -156,8 +156,8 @@ TEST_F(ReducePolicies, ChipsMayBeMeasuredAfterRepairOnly) {
   const test::Outcome table_of_chips =
       test::run_shell("cd '" + folder_.path().string() +
                       "' && '" KINTSUGI_BINARY "' reduce plan --campaign campaign.yaml --out after");
-  EXPECT_THAT(table_of_chips.text, Not(HasSubstr("rate %  before")));
-  EXPECT_THAT(table_of_chips.text, HasSubstr("rate %  repaired"));
+  EXPECT_THAT(table_of_chips.text, Not(HasSubstr("fault  before\n")));
+  EXPECT_THAT(table_of_chips.text, HasSubstr("fault  repaired\n"));
 }
 
 TEST_F(ReducePolicies, ARepairIsDoneOnce) {
