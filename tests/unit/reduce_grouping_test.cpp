@@ -107,8 +107,14 @@ std::optional<FusedCost> curve(std::int64_t pes) {
   return FusedCost{static_cast<std::int64_t>(std::ceil(rising)), 3 + 0.1 * static_cast<double>(pes)};
 }
 
+// A staircase, with which many mergers gain the same.
+std::optional<FusedCost> stairs(std::int64_t pes) {
+  if (pes >= 150) return std::nullopt;
+  return FusedCost{100 * (pes / 25), 0};
+}
+
 // Chips of a few families: each has part of its family's PEs, and some of its own.
-Lot random_lot(std::size_t chips, std::uint64_t seed) {
+Lot random_lot(std::size_t chips, std::uint64_t seed, const FusedCostOf& cost = curve) {
   common::RandomStream random(seed, "lot");
   std::vector<std::set<int>> families(3);
   for (auto& family : families)
@@ -119,7 +125,8 @@ Lot random_lot(std::size_t chips, std::uint64_t seed) {
       if (random.below(10) < 8) chip.bypassed.insert(pe);
     for (std::uint64_t own = random.below(20); own > 0; --own)
       chip.bypassed.insert(static_cast<int>(random.below(kPes)));
-    chip.steps = std::max<std::int64_t>(25, curve(std::ssize(chip.bypassed))->steps);
+    chip.steps = std::max<std::int64_t>(25, cost(std::ssize(chip.bypassed))->steps);
+    if (random.below(4) == 0) chip.steps += 150;  // missed the constraint by more than the curve says
     chip.cost = static_cast<double>(chip.steps);
   }
   return lot;
@@ -128,11 +135,12 @@ Lot random_lot(std::size_t chips, std::uint64_t seed) {
 TEST(Grouping, MergesAsTheSameRuleWithNothingKept) {
   std::size_t merged = 0, larger = 0;
   for (std::uint64_t seed = 1; seed <= 60; ++seed)
-    for (const std::size_t most : {2u, 3u, 8u}) {
-      const Lot lot = random_lot(3 + seed % 14, seed);
-      const auto groups = grouped(lot, curve, {static_cast<std::int64_t>(most)});
+    for (const std::size_t most : {2u, 3u, 4u, 8u}) {
+      const FusedCostOf cost = seed % 2 == 0 ? curve : stairs;
+      const Lot lot = random_lot(3 + seed % 14, seed, cost);
+      const auto groups = grouped(lot, cost, {static_cast<std::int64_t>(most)});
       std::vector<std::vector<std::size_t>> expected;
-      for (auto& group : greedy(lot, curve, most))
+      for (auto& group : greedy(lot, cost, most))
         if (group.size() > 1) expected.push_back(group);
       ASSERT_EQ(groups.size(), expected.size()) << seed;
       for (std::size_t g = 0; g < groups.size(); ++g) {
@@ -140,13 +148,13 @@ TEST(Grouping, MergesAsTheSameRuleWithNothingKept) {
         ASSERT_EQ(members, expected[g]) << seed;
         EXPECT_EQ(groups[g].bypassed_pes, std::ssize(united(lot, members)));
         double alone = 0;
-        std::int64_t steps = curve(groups[g].bypassed_pes)->steps;
+        std::int64_t steps = cost(groups[g].bypassed_pes)->steps;
         for (const std::size_t member : members) {
           alone += lot[member].cost;
           steps = std::max(steps, lot[member].steps);
         }
         EXPECT_EQ(groups[g].steps, steps);
-        EXPECT_NEAR(groups[g].saving, alone - cost_of(lot, members, curve), 1e-9);
+        EXPECT_NEAR(groups[g].saving, alone - cost_of(lot, members, cost), 1e-9);
         EXPECT_GE(groups[g].saving, 1);
         ++merged;
         larger += members.size() > 2 ? 1 : 0;
@@ -213,6 +221,20 @@ TEST(Grouping, OfEqualGainsTakesTheFirstChips) {
   ASSERT_EQ(groups.size(), 2u);
   EXPECT_EQ(groups[0].members, (std::vector<std::size_t>{0, 1}));
   EXPECT_EQ(groups[1].members, (std::vector<std::size_t>{2, 3}));
+}
+
+// Lots, found by trying, in which a merger gains just what another chip's best one does, and the order tells.
+TEST(Grouping, OfEqualGainsTakesTheFirstGroupsToo) {
+  for (const std::uint64_t seed : {598u, 730u, 958u, 1063u})
+    for (const std::size_t most : {4u, 8u}) {
+      const Lot lot = random_lot(3 + seed % 8, seed, stairs);
+      std::vector<std::vector<std::size_t>> expected, found;
+      for (auto& group : greedy(lot, stairs, most))
+        if (group.size() > 1) expected.push_back(group);
+      for (auto& group : grouped(lot, stairs, {static_cast<std::int64_t>(most)}))
+        found.push_back(group.members);
+      EXPECT_EQ(found, expected) << seed;
+    }
 }
 
 TEST(Grouping, StaysWithinItsParts) {
