@@ -93,7 +93,7 @@ class Campaign {
   // What grouped chips reached and took; a group's costs are its first chip's.
   void add_groups(CampaignReport& report, const reduce::Plan& plan) const;
   void add_policies(CampaignReport& report, const reduce::Plan& plan) const;
-  // The plan as it was carried out, if it is one with groups.
+  // The plan as it was carried out, if it has groups.
   void add_grouped_policy(CampaignReport& report, const reduce::Plan& plan,
                           const std::vector<reduce::Stratum>& cuts) const;
   std::string decided_on() const;

@@ -207,7 +207,7 @@ void Campaign::add_groups(CampaignReport& report, const reduce::Plan& plan) cons
 
 void Campaign::add_grouped_policy(CampaignReport& report, const reduce::Plan& plan,
                                   const std::vector<reduce::Stratum>& cuts) const {
-  if (!plan.groups) return;
+  if (!plan.groups || plan.groups->empty()) return;
   std::vector<reduce::ChipResult> results;
   PolicyReport entry;
   entry.seconds.emplace();
