@@ -131,6 +131,7 @@ struct Legend {
   std::string name, colour;
   int marker = -1;  // −1: a filled square
   bool dashed = false;
+  bool line = true;  // beside the marker
 };
 
 std::string marker_at(int shape, double x, double y, const std::string& colour) {
@@ -225,9 +226,10 @@ class Page {
       out_ += fmt::format("<rect x=\"{}\" y=\"{}\" width=\"12\" height=\"12\" fill=\"{}\"/>\n", px(x + 6),
                           px(y - 10), one.colour);
     } else {
-      line(x, y - 4, x + 24, y - 4,
-           fmt::format("stroke=\"{}\" stroke-width=\"2\"{}", one.colour,
-                       one.dashed ? " stroke-dasharray=\"6 4\"" : ""));
+      if (one.line)
+        line(x, y - 4, x + 24, y - 4,
+             fmt::format("stroke=\"{}\" stroke-width=\"2\"{}", one.colour,
+                         one.dashed ? " stroke-dasharray=\"6 4\"" : ""));
       out_ += marker_at(one.marker, x + 12, y - 4, one.colour);
     }
     text(x + 30, y, "start", one.name);
@@ -363,7 +365,8 @@ std::string svg(const LineChart& chart) {
   std::vector<Legend> legend;
   for (std::size_t i = 0; i < chart.series.size(); ++i) {
     const ChartSeries& series = chart.series[i];
-    if (!series.name.empty()) legend.push_back({series.name, colour(i), static_cast<int>(i), series.dashed});
+    if (!series.name.empty())
+      legend.push_back({series.name, colour(i), static_cast<int>(i), series.dashed, series.line});
     for (const ChartPoint& point : series.points) {
       if (!drawable(point.x, chart.log_x) || !drawable(point.y, chart.log_y)) continue;
       x_span.take(point.x, chart.log_x);
@@ -398,7 +401,7 @@ std::string svg(const StackedBars& chart) {
   std::vector<Legend> legend;
   // The topmost segment first, as in the bars.
   for (std::size_t i = chart.segments.size(); i-- > 0;)
-    legend.push_back({chart.segments[i], colour(i), -1, false});
+    legend.push_back({chart.segments[i], colour(i), -1, false, false});
   double highest = 0, widest_label = 0;
   for (std::size_t bar = 0; bar < chart.values.size(); ++bar) {
     if (chart.values[bar].size() != chart.segments.size())

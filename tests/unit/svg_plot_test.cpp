@@ -105,6 +105,14 @@ TEST(SvgPlot, LeavesOutWhatIsNoNumber) {
   EXPECT_THAT(svg(LineChart{}), Not(HasSubstr("inf")));
 }
 
+TEST(SvgPlot, SeriesWithoutALineHaveNoneInTheLegendEither) {
+  LineChart chart;
+  chart.series = {{"s", {{0, 0, {}, {}}, {1, 1, {}, {}}}}};
+  EXPECT_EQ(count(svg(chart), "stroke-width=\"2\""), 2);  // in the plot and in the legend
+  chart.series[0].line = false;
+  EXPECT_EQ(count(svg(chart), "stroke-width=\"2\""), 0);
+}
+
 TEST(SvgPlot, GivenEndsOfAnAxisHold) {
   LineChart chart = two_series();
   chart.y_from = 0;
