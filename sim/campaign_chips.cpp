@@ -289,10 +289,12 @@ void Campaign::add_policies(CampaignReport& report, const reduce::Plan& plan) co
         entry.seconds.reset();
     }
     entry.all = reduce::summarize_policy(policy.name, results, constraint_);
-    if (policy.planner.policy().name == configs::PolicyName::fixed)
+    const auto max = std::find_if(report.policies.begin(), report.policies.end(),
+                                  [](const PolicyReport& other) { return other.all.policy == "max"; });
+    if (policy.planner.policy().name == configs::PolicyName::fixed && max != report.policies.end())
       entry.all.break_even_chips =
           reduce::break_even(report.characterization.total() + report.shared_repair_steps,
-                             report.policies[0].all.mean_arithmetic(), entry.all.mean_arithmetic());
+                             max->all.mean_arithmetic(), entry.all.mean_arithmetic());
     for (const reduce::Stratum& cut : cuts)
       entry.strata.push_back(reduce::summarize_policy(policy.name, results, constraint_, cut));
     entry.chips = std::move(results);

@@ -261,9 +261,11 @@ std::string compare_table(const CampaignReport& report, bool colours) {
   table.column("arithmetic\na chip");
   table.column("CPU s\na chip");
   table.column("max pays\noff from\n(chips)");
+  const bool max = std::any_of(report.policies.begin(), report.policies.end(),
+                               [](const PolicyReport& policy) { return policy.all.policy == "max"; });
   for (const PolicyReport& policy : report.policies) {
     const reduce::PolicyLine& l = policy.all;
-    const bool fixed = l.policy.starts_with("fixed");
+    const bool compared = max && l.policy.starts_with("fixed");
     const auto chips = static_cast<double>(std::max<std::int64_t>(1, l.chips));
     table.row({{l.policy},
                {fmt::format("{} of {} [{:.0f}, {:.0f}]", l.met, l.chips, 100 * l.met_share.low,
@@ -274,7 +276,7 @@ std::string compare_table(const CampaignReport& report, bool colours) {
                {fmt::format("{:.1f}", l.mean_steps)},
                {fmt::format("{:.1f}", l.mean_arithmetic())},
                {policy.seconds ? fmt::format("{:.2f}", policy.seconds->cpu / chips) : "?"},
-               {!fixed               ? ""
+               {!compared            ? ""
                 : l.break_even_chips ? fmt::format("{}", *l.break_even_chips)
                                      : "never"}});
   }
@@ -283,10 +285,11 @@ std::string compare_table(const CampaignReport& report, bool colours) {
                      table.render(colours);
   text += fmt::format(
       "\nSteps: of retraining. Arithmetic: with repairs and checks on decision images, in steps.\n"
-      "Characterisation cost {} steps ({:.0f} with its repairs and checks), once; from the number of chips "
-      "on the\n"
-      "right, policy max has earned that back against retraining every chip by that fixed amount.\n",
-      report.characterization.retraining, report.characterization.total() + report.shared_repair_steps);
+      "Characterisation cost {} steps ({:.0f} with its repairs and checks), once{}.\n",
+      report.characterization.retraining, report.characterization.total() + report.shared_repair_steps,
+      max ? "; from the number of chips on the\n"
+            "right, policy max has earned that back against retraining every chip by that fixed amount"
+          : "");
   if (report.calibration_chips > 0)
     text +=
         fmt::format("Calibration of policy quantile cost {} steps ({:.0f} with repairs and checks), once.\n",

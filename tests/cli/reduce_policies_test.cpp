@@ -235,6 +235,20 @@ TEST_F(ReducePolicies, AdaptiveGoesOnUntilTheConstraintIsMet) {
   }
 }
 
+TEST_F(ReducePolicies, ComparesWithoutMaxToo) {
+  for (const auto& [out, policies] : {std::pair<std::string, std::string>{"a", "[]"}, {"b", "[adaptive]"}}) {
+    all(out, fmt::format("--set 'campaign.compare={{policies: {}, fixed_steps: [15]}}' --set "
+                         "'campaign.policy={{name: fixed, steps: 20}}'",
+                         policies));
+    const Table compare = table(out + "/compare.csv");
+    for (const auto& line : compare) {
+      EXPECT_NE(line.at("policy"), "max");
+      EXPECT_EQ(line.at("break_even_chips"), "");  // from when on max pays off: there is none to say it of
+    }
+    EXPECT_THAT(text(out + "/compare.csv"), HasSubstr("\nfixed 15,"));
+  }
+}
+
 TEST_F(ReducePolicies, QuantileStatesItsGuaranteeAndChecksIt) {
   const std::string how =
       "--set 'campaign.policy={name: quantile, predictor: pruned_saliency, coverage: 0.8, confidence: 0.8}' "
