@@ -4,7 +4,6 @@
 
 #include <Eigen/Dense>
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "array/layer_shape.h"
@@ -216,15 +215,9 @@ class Mapper {
 
   // Groups take turns.
   void improve() {
-    constexpr double kLeastGain = 1e-2;  // of what is lost; a sweep that gains less was the last
-    double before = std::numeric_limits<double>::max();
-    for (int sweep = 0; sweep < options_.sweeps; ++sweep) {
+    for (int sweep = 0; sweep < options_.sweeps; ++sweep)
       for (std::size_t g = 0; g < groups_.size(); ++g)
         if (!groups_[g].fixed) place(g);
-      const double now = lost();
-      if (before - now <= kLeastGain * before) break;
-      before = now;
-    }
   }
 
   // What a reader's rows lose if channel n (row of `cost`) stands at a slot.

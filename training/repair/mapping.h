@@ -3,9 +3,9 @@
 // result follow with their rows, so nothing is paid at run time.
 //
 // One group of channels at a time (workloads::channel_groups) the best assignment of channels to slots is
-// exact, a least-cost flow, for the saliency that the group's own columns and its readers' rows lose; groups
-// take turns until nothing is gained. Where a layer is narrower than the array and no reader needs more tiles
-// for it, empty columns are used too.
+// exact (assignment.h), for the saliency that the group's own columns and its readers' rows lose; groups
+// take turns. Where a layer is narrower than the array and no reader needs more tiles for it, empty columns
+// are used too.
 //
 // With `drop`, faults that the bypass does not hide are mapped around as well: no channel that matters stands
 // in a spoiled column. A layer that fills the array then either loses its least salient channels there or
@@ -47,7 +47,7 @@ struct DropOptions {
 
 struct MappingOptions {
   bool spare_columns = true;
-  int sweeps = 2;  // at most, over all groups
+  int sweeps = 2;  // over all groups; a third gains about a percent of what is lost
   std::optional<DropOptions> drop = std::nullopt;
 };
 
@@ -68,7 +68,7 @@ struct Mapping {
   double lost_before = 0;
   double lost_after = 0;
   std::optional<Dropped> dropped;  // with MappingOptions::drop
-  double multiply_adds = 0;  // of the tables of costs; what the flow solver does comes on top
+  double multiply_adds = 0;        // of the tables of costs; what the assignment takes comes on top
 };
 
 // `network` as written, not placed. A chip without bypassed PEs leaves everything where it was, and so does
