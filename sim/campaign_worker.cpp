@@ -222,6 +222,15 @@ void CampaignWorker::before(const faults::FaultMap& map) {
   folder_.write_before(facts);
 }
 
+void CampaignWorker::hand_over(const std::string& id, const workloads::Parameters& parameters,
+                               const workloads::DeployedNetwork& deployed, RetrainedPoint& point) {
+  point.test_float_correct = reduce::count(bench_.measure_float(parameters, inputs_.test));
+  point.test_fault_free_correct = reduce::count(bench_.measure_fault_free(deployed, inputs_.test));
+  const std::filesystem::path chip = folder_.chip(id);
+  workloads::write_parameters(chip / "weights.safetensors", bench_.as_written(parameters));
+  workloads::write_deployed(chip / "deployed.safetensors", bench_.network(), deployed, bench_.placement());
+}
+
 void CampaignWorker::retrain(const faults::FaultMap& map, const RetrainJob& job,
                              const ReportSteps& progress) {
   const auto facts = folder_.read_before(map.chip, inputs_.decision.size());
@@ -272,15 +281,7 @@ void CampaignWorker::retrain(const faults::FaultMap& map, const RetrainJob& job,
         point.test = reduce::score(bench_.measure(deployed, inputs_.test), test);
         if (inputs_.config.leak_as_published) point.decision = point.test;
         points.push_back(point);
-        if (delivered(steps)) {
-          points.back().test_float_correct = reduce::count(bench_.measure_float(parameters, inputs_.test));
-          points.back().test_fault_free_correct =
-              reduce::count(bench_.measure_fault_free(deployed, inputs_.test));
-          const std::filesystem::path chip = folder_.chip(map.chip);
-          workloads::write_parameters(chip / "weights.safetensors", bench_.as_written(parameters));
-          workloads::write_deployed(chip / "deployed.safetensors", bench_.network(), deployed,
-                                    bench_.placement());
-        }
+        if (delivered(steps)) hand_over(map.chip, parameters, deployed, points.back());
         add(times, inputs_.config.leak_as_published ? "checks" : "experiment", experiment.elapsed());
         elsewhere += pause.elapsed();
       },

@@ -66,6 +66,10 @@ class CampaignWorker {
   workloads::Parameters repaired(StageTimes& times);
   // Accuracy on the decision images.
   reduce::Score check(const workloads::Parameters& parameters, StageTimes& times, double* loss = nullptr);
+  // Measures what a delivered network has in `point` beside its int8 accuracies, and writes it to the chip's
+  // folder.
+  void hand_over(const std::string& id, const workloads::Parameters& parameters,
+                 const workloads::DeployedNetwork& deployed, RetrainedPoint& point);
   // Of a task with this result file.
   training::Checkpointer checkpoints(const std::filesystem::path& result, const std::string& tag) const;
   // The inserted chip, amount by amount. `needs_run`: told the score before any retraining, says whether the

@@ -82,12 +82,9 @@ void CampaignWorker::deliver(const faults::FaultMap& map, const GroupJob& job) {
   const auto deployed = bench_.deploy(parameters, scales());
   point.test = reduce::score(bench_.measure(deployed, inputs_.test), baseline_of("test", inputs_.test));
   if (inputs_.config.leak_as_published) point.decision = point.test;
-  point.test_float_correct = reduce::count(bench_.measure_float(parameters, inputs_.test));
-  point.test_fault_free_correct = reduce::count(bench_.measure_fault_free(deployed, inputs_.test));
+  // An older network's result must not vouch for this one's weights.
   std::filesystem::remove(folder_.deliver_task(map.chip));
-  const std::filesystem::path chip = folder_.chip(map.chip);
-  workloads::write_parameters(chip / "weights.safetensors", bench_.as_written(parameters));
-  workloads::write_deployed(chip / "deployed.safetensors", bench_.network(), deployed, bench_.placement());
+  hand_over(map.chip, parameters, deployed, point);
   times[inputs_.config.leak_as_published ? "checks" : "experiment"] += StageTime{experiment.elapsed(), 1};
   write_timings(folder_.root(), "deliver", map.chip, times);
   folder_.write_delivered(map.chip, point, group->sha256);
